@@ -1,0 +1,10 @@
+"""What Alembic runs: our migrations on the connection that ``migrate`` holds the lock with."""
+
+from __future__ import annotations
+
+from alembic import context
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, transaction_per_migration=True)
+with context.begin_transaction():
+    context.run_migrations()

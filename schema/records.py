@@ -1,0 +1,220 @@
+"""The layout of a record on the events topic, version 1. docs/record-layout.md has it as a table.
+
+A record carries many events, gathered from concurrent requests of one partition. Its body is made of
+segments: events that share a bucket and their labels (name, stream, app, server). Each event is kept
+as the tail of a PostgreSQL binary COPY tuple, from ``observed_at`` on; the segment keeps the head's
+label fields once. The writer thereby stores an event without taking it apart: head + tail is the row.
+What it looks at (moment, id) stands at fixed places in the tail.
+
+Everything is big-endian. Nothing here does I/O; ``decode_record`` trusts no byte, since anybody with
+access to the topic can write to it: whatever does not add up raises ``Invalid``. What only PostgreSQL
+can judge (UTF-8, JSON) is judged by COPY.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from struct import Struct, error as StructError
+
+from schema.errors import Invalid
+from schema.tables import EVENT_COLUMNS, NODE_REPORT_COLUMNS
+
+MAGIC = b"WEIR"
+VERSION = 1
+RECORD_ID_BYTES = 16
+BUCKET_ID_BYTES = 12
+
+EVENTS = 1
+NODE_REPORTS = 2
+# Flag of a segment: the gateway stamped the moment, so the id alone is the identity, for 24 hours.
+STAMPED = 1
+
+# PostgreSQL counts microseconds from 2000-01-01 UTC.
+POSTGRES_EPOCH_MICROSECONDS = 946_684_800_000_000
+
+_HEADER = Struct(">4sBxH16s")  # magic, version, segments, record id
+_SEGMENT = Struct(">BB12sIII")  # kind, flags, bucket id, bytes of labels, events, bytes of tails
+_MOMENT_LENGTH = Struct(">iqi")  # length 8, microseconds since 2000, length of the next field
+_LENGTH = Struct(">i")
+_LENGTH_JSONB = Struct(">iB")
+_DOUBLE = Struct(">id")
+_INTEGER = Struct(">ii")
+_MOMENT_AND_ID_LENGTH = Struct(">4xqi")
+_BUCKET_KEY_HEAD = Struct(">hii")  # fields of the tuple, length 4, bucket key
+
+_EVENT_FIELDS = len(EVENT_COLUMNS)
+_NODE_FIELDS = len(NODE_REPORT_COLUMNS)
+_LABELS = 4
+# moment, id length … received_at, device length, data length and JSONB version
+_LEAST_EVENT_TAIL = 12 + 4 + 12 + 4 + 4 + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Events (or node reports) of one bucket with the same labels.
+
+    ``labels``: the COPY fields name, stream, app, server (empty for node reports).
+    ``tails``: for each event the COPY fields from ``observed_at`` on.
+    """
+
+    kind: int
+    flags: int
+    bucket_id: bytes
+    labels: bytes
+    tails: list[bytes]
+
+    def head(self, bucket_key: int) -> bytes:
+        """What stands before every tail of this segment in a binary COPY stream."""
+        fields = _EVENT_FIELDS if self.kind == EVENTS else _NODE_FIELDS
+        return _BUCKET_KEY_HEAD.pack(fields, 4, bucket_key) + self.labels
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    record_id: bytes
+    segments: list[Segment]
+
+
+def postgres_moment(unix_microseconds: int) -> int:
+    """Microseconds since 1970 to microseconds since 2000, PostgreSQL's epoch."""
+    return unix_microseconds - POSTGRES_EPOCH_MICROSECONDS
+
+
+def encode_labels(name: str, stream: str, app: str, server: str) -> bytes:
+    """The four label fields in COPY's form."""
+    return b"".join([_LENGTH.pack(len(text)) + text for text in (name.encode(), stream.encode(), app.encode(), server.encode())])
+
+
+def decode_labels(labels: bytes) -> tuple[str, str, str, str]:
+    """name, stream, app, server. Raises Invalid."""
+    texts = []
+    position = 0
+    try:
+        for _ in range(_LABELS):
+            (length,) = _LENGTH.unpack_from(labels, position)
+            end = position + 4 + length
+            if length < 0 or end > len(labels):
+                raise Invalid("labels: a field is longer than the labels")
+            texts.append(labels[position + 4 : end].decode())
+            position = end
+    except (StructError, UnicodeDecodeError) as error:
+        raise Invalid(f"labels: {error}") from error
+    if position != len(labels):
+        raise Invalid("labels: bytes after the last field")
+    return texts[0], texts[1], texts[2], texts[3]
+
+
+def encode_event(observed_at: int, event_id: str, received_at: int, device: str, data: bytes) -> bytes:
+    """One event's tail. Moments in microseconds since 1970; ``data`` is a JSON object's text in UTF-8."""
+    identifier = event_id.encode()
+    device_text = device.encode()
+    return b"".join((
+        _MOMENT_LENGTH.pack(8, observed_at - POSTGRES_EPOCH_MICROSECONDS, len(identifier)),
+        identifier,
+        _MOMENT_LENGTH.pack(8, received_at - POSTGRES_EPOCH_MICROSECONDS, len(device_text)),
+        device_text,
+        _LENGTH_JSONB.pack(len(data) + 1, 1),
+        data,
+    ))  # fmt: skip
+
+
+def encode_node_report(
+    observed_at: int,
+    host: str,
+    ip: str,
+    received_at: int,
+    version: str,
+    status: str,
+    latency_ms: float | None,
+    interval_seconds: int,
+) -> bytes:
+    """One node report's tail. ``host`` and ``ip`` stand where an event has its id."""
+    parts = [_MOMENT_LENGTH.pack(8, observed_at - POSTGRES_EPOCH_MICROSECONDS, len(host.encode())), host.encode()]
+    parts += [_LENGTH.pack(len(ip.encode())), ip.encode()]
+    parts += [_MOMENT_LENGTH.pack(8, received_at - POSTGRES_EPOCH_MICROSECONDS, len(version.encode()))]
+    parts += [version.encode(), _LENGTH.pack(len(status.encode())), status.encode()]
+    parts += [_LENGTH.pack(-1) if latency_ms is None else _DOUBLE.pack(8, latency_ms)]
+    parts += [_INTEGER.pack(4, interval_seconds)]
+    return b"".join(parts)
+
+
+def encode_record(record_id: bytes, segments: list[Segment]) -> bytes:
+    """A record's value."""
+    parts = [_HEADER.pack(MAGIC, VERSION, len(segments), record_id)]
+    for segment in segments:
+        lengths = [len(tail) for tail in segment.tails]
+        parts.append(
+            _SEGMENT.pack(
+                segment.kind, segment.flags, segment.bucket_id, len(segment.labels), len(lengths), sum(lengths)
+            )
+        )
+        parts.append(segment.labels)
+        parts.append(Struct(f">{len(lengths)}I").pack(*lengths))
+        parts.extend(segment.tails)
+    return b"".join(parts)
+
+
+def decode_record(value: bytes) -> Record:
+    """Take a record apart down to its events' tails. Raises Invalid, with the place of the fault."""
+    try:
+        magic, version, count, record_id = _HEADER.unpack_from(value, 0)
+    except StructError as error:
+        raise Invalid("record: shorter than its header") from error
+    if magic != MAGIC:
+        raise Invalid("record: not one of ours (it does not begin with WEIR)")
+    if version != VERSION:
+        raise Invalid(f"record: layout version {version}, this writer knows {VERSION}")
+    position = _HEADER.size
+    segments = []
+    for index in range(count):
+        try:
+            segment, position = _decode_segment(value, position)
+        except StructError as error:
+            raise Invalid(f"record: segment {index} is cut off") from error
+        segments.append(segment)
+    if position != len(value):
+        raise Invalid("record: bytes after the last segment")
+    return Record(record_id, segments)
+
+
+def _decode_segment(value: bytes, position: int) -> tuple[Segment, int]:
+    kind, flags, bucket_id, labels_bytes, count, tails_bytes = _SEGMENT.unpack_from(value, position)
+    if kind not in (EVENTS, NODE_REPORTS):
+        raise Invalid(f"record: unknown kind of segment: {kind}")
+    start = position + _SEGMENT.size
+    table = start + labels_bytes
+    tails = table + 4 * count
+    end = tails + tails_bytes
+    if end > len(value):
+        raise Invalid("record: a segment is longer than the record")
+    labels = value[start:table]
+    if kind == EVENTS:
+        decode_labels(labels)
+    elif labels:
+        raise Invalid("record: node reports carry no labels")
+    lengths = Struct(f">{count}I").unpack_from(value, table)
+    if sum(lengths) != tails_bytes:
+        raise Invalid("record: the events' lengths do not add up to the segment's")
+    bounds = list(accumulate(lengths, initial=tails))
+    pieces = [value[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return Segment(kind, flags, bucket_id, labels, pieces), end
+
+
+def event_identity(tail: bytes) -> tuple[int, bytes]:
+    """(moment in microseconds since 2000, the bytes that identify the event) of an event's tail.
+
+    The bytes hold the moment, the id's length and the id. Raises Invalid when the fields do not add up.
+    """
+    try:
+        moment, id_bytes = _MOMENT_AND_ID_LENGTH.unpack_from(tail, 0)
+    except StructError as error:
+        raise Invalid("event: shorter than its fixed fields") from error
+    if id_bytes < 0 or len(tail) < _LEAST_EVENT_TAIL + id_bytes:
+        raise Invalid("event: the id is longer than the event")
+    return moment, tail[: 16 + id_bytes]
+
+
+def event_id(tail: bytes) -> bytes:
+    """The id of an event's tail, in UTF-8."""
+    return event_identity(tail)[1][16:]

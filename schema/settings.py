@@ -1,0 +1,164 @@
+"""Settings groups: every setting of every process, titled, described and bounded where it is declared.
+
+A process composes the groups that it needs into one frozen object, reads it once at its start and
+hands it down; nothing reads the environment later. The variable of a setting is its name in capitals
+behind ``WEIR_``: ``kafka_bootstrap`` is ``WEIR_KAFKA_BOOTSTRAP``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+KIB = 1024
+MIB = 1024 * KIB
+DAY_SECONDS = 86_400
+
+
+class SettingsGroup(BaseSettings):
+    """What all groups share: the prefix, and that nobody changes a setting after the start."""
+
+    model_config = SettingsConfigDict(env_prefix="WEIR_", frozen=True, extra="ignore")
+
+
+class LogSettings(SettingsGroup):
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text to read.")
+
+
+class KafkaSettings(SettingsGroup):
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="Comma-separated host:port of Kafka brokers.")
+    kafka_events_topic: str = Field("weir.events", description="Topic that carries accepted events.")
+    kafka_dead_letters_topic: str = Field("weir.dead-letters", description="Topic of what could not be stored.")
+    kafka_partitions: int = Field(
+        8, ge=1, le=1024, description="Partitions of the events topic; fixed for the topic's life."
+    )
+    kafka_replication: int = Field(1, ge=1, le=7, description="Copies of each partition; 3 in production.")
+    kafka_min_insync_replicas: int = Field(
+        1, ge=1, le=7, description="Copies that must have a record before it is acknowledged; 2 in production."
+    )
+    kafka_retention_seconds: int = Field(
+        7 * DAY_SECONDS, ge=3600, description="How long the events topic keeps records."
+    )
+    kafka_compression: Literal["none", "gzip", "lz4", "zstd"] = Field(
+        "none", description="Compression of records; costs CPU, worth it off loopback."
+    )
+    kafka_request_seconds: float = Field(5.0, gt=0, description="Deadline of one request to a broker.")
+
+
+class DatabaseSettings(SettingsGroup):
+    database_dsn: str = Field(
+        "postgresql://127.0.0.1:5432/weir", description="The primary database, as a PostgreSQL URL."
+    )
+    database_command_seconds: float = Field(
+        5.0, gt=0, description="Deadline of one statement, on the client's side (a frozen server too)."
+    )
+    database_connect_seconds: float = Field(5.0, gt=0, description="Deadline of making a connection.")
+    database_pool_size: int = Field(8, ge=1, le=200, description="Connections of one process at most.")
+    database_statement_cache: int = Field(
+        100, ge=0, description="Prepared statements kept by a connection; 0 behind pgbouncer."
+    )
+
+
+class EventLimits(SettingsGroup):
+    """Bounds on what one request may bring; beyond one, a clear refusal."""
+
+    max_body_bytes: int = Field(10 * MIB, ge=1 * KIB, description="A request's body, unpacked.")
+    max_events: int = Field(10_000, ge=1, le=100_000, description="Events in one request.")
+    max_event_bytes: int = Field(
+        256 * KIB, ge=1 * KIB, le=1 * MIB, description="One event's JSON text, unpacked."
+    )
+    max_nesting: int = Field(64, ge=2, le=512, description="Levels of objects and arrays in an event's data.")
+    max_future_seconds: int = Field(
+        DAY_SECONDS, ge=0, description="How far ahead of the gateway's clock an event may be."
+    )
+
+
+class GatewaySettings(LogSettings, KafkaSettings, DatabaseSettings, EventLimits):
+    gateway_host: str = Field("127.0.0.1", description="Address that the gateway listens on.")
+    gateway_port: int = Field(8081, ge=0, le=65535, description="Port that the gateway listens on; 0: any.")
+    gateway_backlog: int = Field(1024, ge=1, description="Connections waiting to be accepted.")
+    publish_seconds: float = Field(
+        5.0, gt=0, le=60, description="How long a request waits for Kafka's acknowledgement before 503."
+    )
+    gather_seconds: float = Field(
+        0.004, ge=0, le=1, description="How long a record waits for events of concurrent requests."
+    )
+    record_bytes: int = Field(512 * KIB, ge=16 * KIB, le=2 * MIB, description="Size at which a record is closed.")
+    in_flight_bytes: int = Field(
+        48 * MIB, ge=1 * MIB, description="Encoded events not yet acknowledged by Kafka; beyond it, 503."
+    )
+    body_bytes: int = Field(
+        64 * MIB, ge=1 * MIB, description="Request bodies held at one time, unpacked; beyond it, 503."
+    )
+    request_seconds: float = Field(30.0, gt=0, description="How long a request may take to arrive.")
+    keep_alive_seconds: float = Field(75.0, gt=0, description="How long an idle connection stays open.")
+    shutdown_seconds: float = Field(10.0, gt=0, description="Grace for requests in flight when stopping.")
+    key_refresh_seconds: float = Field(
+        15.0, gt=0, le=30, description="How often cached keys are confirmed, while the database answers."
+    )
+    key_outage_seconds: float = Field(
+        300.0, ge=0, description="How long a confirmed key is served while the database does not answer."
+    )
+    bucket_events_per_second: float = Field(
+        100_000, ge=0, description="Events a second of one bucket on one gateway process; 0: unlimited."
+    )
+    bucket_burst_seconds: float = Field(2.0, gt=0, description="Seconds' worth of that rate taken at once.")
+
+
+class WriterSettings(LogSettings, KafkaSettings, DatabaseSettings):
+    writer_host: str = Field("127.0.0.1", description="Address of the writer's health and metrics.")
+    writer_port: int = Field(8082, ge=0, le=65535, description="Port of the writer's health and metrics.")
+    writer_lanes: int = Field(2, ge=1, le=16, description="Database connections that store side by side.")
+    batch_events: int = Field(20_000, ge=1, description="Events that close a batch.")
+    batch_bytes: int = Field(16 * MIB, ge=64 * KIB, description="Record bytes that close a batch.")
+    batch_seconds: float = Field(0.05, ge=0, le=10, description="Age that closes a batch.")
+    queue_bytes: int = Field(
+        32 * MIB, ge=1 * MIB, description="Record bytes that wait for the database; beyond it, fetching pauses."
+    )
+    transaction_seconds: float = Field(
+        30.0, gt=0, description="Longest transaction of a writer; must stay below the maintenance margin."
+    )
+    session_seconds: float = Field(10.0, ge=6, description="Silence after which Kafka gives partitions away.")
+    dead_letters_per_minute: int = Field(
+        10_000, ge=1, description="Dead letters a minute beyond which the writer stops loudly."
+    )
+    shutdown_seconds: float = Field(10.0, gt=0, description="Grace for the batch in flight when stopping.")
+    maintenance: bool = Field(True, description="Whether this writer takes part in maintenance.")
+    maintenance_dsn: str | None = Field(None, description="DSN of the owner's role; default: database_dsn.")
+    maintenance_margin_seconds: float = Field(
+        60.0, gt=0, description="Refreshes end this far before now; above transaction_seconds."
+    )
+    refresh_seconds: float = Field(30.0, gt=0, description="How often current rollups are refreshed.")
+    ledger_seconds: float = Field(120.0, gt=0, description="How often late hours are refreshed.")
+    retention_days: int | None = Field(None, ge=1, description="Age at which raw rows are dropped; none: never.")
+    compress_after_days: int = Field(
+        7, ge=1, description="Age at which raw chunks are compressed (community edition)."
+    )
+    future_slack_seconds: int = Field(
+        DAY_SECONDS + 3600, ge=0, description="How far ahead of its receipt an event may be when it is stored."
+    )
+
+
+class ApiSettings(LogSettings, KafkaSettings, DatabaseSettings):
+    api_host: str = Field("127.0.0.1", description="Address that the query API listens on.")
+    api_port: int = Field(8080, ge=0, le=65535, description="Port that the query API listens on; 0: any.")
+    database_read_dsn: str | None = Field(None, description="A replica for analytics; default: database_dsn.")
+    query_seconds: float = Field(20.0, gt=0, description="Longest query of an analytic call.")
+    max_points: int = Field(200_000, ge=1, description="Points of one histogram at most.")
+    receipt_seconds: float = Field(5.0, ge=0, description="How long a read waits for what its receipt names.")
+    request_seconds: float = Field(30.0, gt=0, description="How long a request may take to arrive.")
+    keep_alive_seconds: float = Field(75.0, gt=0, description="How long an idle connection stays open.")
+    shutdown_seconds: float = Field(10.0, gt=0, description="Grace for requests in flight when stopping.")
+    request_bytes: int = Field(1 * MIB, ge=1 * KIB, description="A request's body at most.")
+
+
+class AgentSettings(LogSettings):
+    agent_gateway: str = Field("http://127.0.0.1:8081", description="The gateway's URL.")
+    agent_key: str = Field("", description="An ingest key.", repr=False)
+    agent_interval_seconds: int = Field(5, ge=1, le=3600, description="Seconds between node reports.")
+    agent_buffer_path: str = Field(".weir/agent", description="Folder of what was not acknowledged yet.")
+    agent_buffer_bytes: int = Field(64 * MIB, ge=1 * MIB, description="Size of that folder at most.")
+    agent_server_name: str = Field("", description="This machine's name in events; default: its host name.")
