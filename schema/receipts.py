@@ -31,4 +31,6 @@ def decode_receipt(text: str) -> dict[int, tuple[int, int]]:
             raise Invalid("X-Weir-Receipt: not a receipt of this gateway; send the one from its answer")
         return {partition: (epoch, offset) for partition, epoch, offset in _ENTRY.iter_unpack(raw[1:])}
     except (binascii.Error, StructError, ValueError) as error:
-        raise Invalid("X-Weir-Receipt: not a receipt of this gateway; send the one from its answer") from error
+        raise Invalid(
+            "X-Weir-Receipt: not a receipt of this gateway; send the one from its answer"
+        ) from error

@@ -83,7 +83,12 @@ def postgres_moment(unix_microseconds: int) -> int:
 
 def encode_labels(name: str, stream: str, app: str, server: str) -> bytes:
     """The four label fields in COPY's form."""
-    return b"".join([_LENGTH.pack(len(text)) + text for text in (name.encode(), stream.encode(), app.encode(), server.encode())])
+    return b"".join(
+        [
+            _LENGTH.pack(len(text)) + text
+            for text in (name.encode(), stream.encode(), app.encode(), server.encode())
+        ]
+    )
 
 
 def decode_labels(labels: bytes) -> tuple[str, str, str, str]:
@@ -130,7 +135,10 @@ def encode_node_report(
     interval_seconds: int,
 ) -> bytes:
     """One node report's tail. ``host`` and ``ip`` stand where an event has its id."""
-    parts = [_MOMENT_LENGTH.pack(8, observed_at - POSTGRES_EPOCH_MICROSECONDS, len(host.encode())), host.encode()]
+    parts = [
+        _MOMENT_LENGTH.pack(8, observed_at - POSTGRES_EPOCH_MICROSECONDS, len(host.encode())),
+        host.encode(),
+    ]
     parts += [_LENGTH.pack(len(ip.encode())), ip.encode()]
     parts += [_MOMENT_LENGTH.pack(8, received_at - POSTGRES_EPOCH_MICROSECONDS, len(version.encode()))]
     parts += [version.encode(), _LENGTH.pack(len(status.encode())), status.encode()]
@@ -146,7 +154,12 @@ def encode_record(record_id: bytes, segments: list[Segment]) -> bytes:
         lengths = [len(tail) for tail in segment.tails]
         parts.append(
             _SEGMENT.pack(
-                segment.kind, segment.flags, segment.bucket_id, len(segment.labels), len(lengths), sum(lengths)
+                segment.kind,
+                segment.flags,
+                segment.bucket_id,
+                len(segment.labels),
+                len(lengths),
+                sum(lengths),
             )
         )
         parts.append(segment.labels)

@@ -25,19 +25,26 @@ class SettingsGroup(BaseSettings):
 
 class LogSettings(SettingsGroup):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
-    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text to read.")
+    log_format: Literal["json", "console"] = Field(
+        "json", description="One JSON object a line, or text to read."
+    )
 
 
 class KafkaSettings(SettingsGroup):
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Comma-separated host:port of Kafka brokers.")
     kafka_events_topic: str = Field("weir.events", description="Topic that carries accepted events.")
-    kafka_dead_letters_topic: str = Field("weir.dead-letters", description="Topic of what could not be stored.")
+    kafka_dead_letters_topic: str = Field(
+        "weir.dead-letters", description="Topic of what could not be stored."
+    )
     kafka_partitions: int = Field(
         8, ge=1, le=1024, description="Partitions of the events topic; fixed for the topic's life."
     )
     kafka_replication: int = Field(1, ge=1, le=7, description="Copies of each partition; 3 in production.")
     kafka_min_insync_replicas: int = Field(
-        1, ge=1, le=7, description="Copies that must have a record before it is acknowledged; 2 in production."
+        1,
+        ge=1,
+        le=7,
+        description="Copies that must have a record before it is acknowledged; 2 in production.",
     )
     kafka_retention_seconds: int = Field(
         7 * DAY_SECONDS, ge=3600, description="How long the events topic keeps records."
@@ -86,7 +93,9 @@ class GatewaySettings(LogSettings, KafkaSettings, DatabaseSettings, EventLimits)
     gather_seconds: float = Field(
         0.004, ge=0, le=1, description="How long a record waits for events of concurrent requests."
     )
-    record_bytes: int = Field(512 * KIB, ge=16 * KIB, le=2 * MIB, description="Size at which a record is closed.")
+    record_bytes: int = Field(
+        512 * KIB, ge=16 * KIB, le=2 * MIB, description="Size at which a record is closed."
+    )
     in_flight_bytes: int = Field(
         48 * MIB, ge=1 * MIB, description="Encoded events not yet acknowledged by Kafka; beyond it, 503."
     )
@@ -116,7 +125,9 @@ class WriterSettings(LogSettings, KafkaSettings, DatabaseSettings):
     batch_bytes: int = Field(16 * MIB, ge=64 * KIB, description="Record bytes that close a batch.")
     batch_seconds: float = Field(0.05, ge=0, le=10, description="Age that closes a batch.")
     queue_bytes: int = Field(
-        32 * MIB, ge=1 * MIB, description="Record bytes that wait for the database; beyond it, fetching pauses."
+        32 * MIB,
+        ge=1 * MIB,
+        description="Record bytes that wait for the database; beyond it, fetching pauses.",
     )
     transaction_seconds: float = Field(
         30.0, gt=0, description="Longest transaction of a writer; must stay below the maintenance margin."
@@ -133,12 +144,16 @@ class WriterSettings(LogSettings, KafkaSettings, DatabaseSettings):
     )
     refresh_seconds: float = Field(30.0, gt=0, description="How often current rollups are refreshed.")
     ledger_seconds: float = Field(120.0, gt=0, description="How often late hours are refreshed.")
-    retention_days: int | None = Field(None, ge=1, description="Age at which raw rows are dropped; none: never.")
+    retention_days: int | None = Field(
+        None, ge=1, description="Age at which raw rows are dropped; none: never."
+    )
     compress_after_days: int = Field(
         7, ge=1, description="Age at which raw chunks are compressed (community edition)."
     )
     future_slack_seconds: int = Field(
-        DAY_SECONDS + 3600, ge=0, description="How far ahead of its receipt an event may be when it is stored."
+        DAY_SECONDS + 3600,
+        ge=0,
+        description="How far ahead of its receipt an event may be when it is stored.",
     )
 
 

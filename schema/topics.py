@@ -36,7 +36,9 @@ def declared_topics(settings: KafkaSettings) -> list[TopicDeclaration]:
         "retention.ms": str(settings.kafka_retention_seconds * 1000),
     }
     return [
-        TopicDeclaration(settings.kafka_events_topic, settings.kafka_partitions, settings.kafka_replication, durable),
+        TopicDeclaration(
+            settings.kafka_events_topic, settings.kafka_partitions, settings.kafka_replication, durable
+        ),
         TopicDeclaration(settings.kafka_dead_letters_topic, 1, settings.kafka_replication, durable),
     ]
 

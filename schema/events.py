@@ -1,0 +1,131 @@
+"""What an event and a node report are: the contract, as pydantic models.
+
+The models check one JSON object each, strictly (a number is no string), and name the field that is
+wrong. ``parse_moment`` reads every form of a moment that we accept. The gateway's hot path decodes
+with msgspec; a property test holds it to these models.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from schema.errors import Invalid
+
+MAX_ID = 128
+MAX_LABEL = 200
+MAX_STREAM = 100
+MAX_HOST = 200
+MAX_VERSION = 100
+DEFAULT_STREAM = "events"
+DEFAULT_INTERVAL_SECONDS = 60
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# A number is seconds below this, milliseconds from there.
+_MILLISECONDS_FROM = 10**11
+# The last moment that we can show again: year 9999.
+_LAST_MICROSECOND = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("holds the character U+0000, which cannot be stored; remove it")
+    return text
+
+
+Identifier = Annotated[str, Field(min_length=1, max_length=MAX_ID), AfterValidator(_storable)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_LABEL), AfterValidator(_storable)]
+Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_storable)]
+Stream = Annotated[str, Field(min_length=1, max_length=MAX_STREAM), AfterValidator(_storable)]
+Moment = str | int | float
+Status = Literal["ONLINE", "OFFLINE", "DISCONNECTED"]
+
+
+class EventModel(BaseModel):
+    """One event as it is sent to ``POST /v1/events``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="Event")
+
+    name: Name = Field(description="What happened.")
+    id: Identifier | None = Field(
+        None, description="The sender's identifier; absent: the gateway makes a UUIDv7."
+    )
+    observed_at: Moment | None = Field(
+        None,
+        description="When it happened: ISO 8601 with offset, Unix seconds below 10^11, milliseconds from there. "
+        "Absent: the moment of receipt.",
+    )
+    stream: Stream = Field(DEFAULT_STREAM, description="The stream that it belongs to.")
+    device: Label = Field("", description="The device that it came from.")
+    app: Label = Field("", description="The application that it came from.")
+    server: Label = Field("", description="The server that it came from.")
+    data: Any = Field(
+        default_factory=dict, description='The payload; whatever is not an object becomes {"value": …}.'
+    )
+
+
+class NodeReportModel(BaseModel):
+    """One node report as it is sent to ``POST /v1/nodes``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="NodeReport")
+
+    host: Annotated[str, Field(min_length=1, max_length=MAX_HOST), AfterValidator(_storable)] = Field(
+        description="Name of the node."
+    )
+    ip: Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_storable)] = Field(
+        "", description="Address of the node."
+    )
+    version: Annotated[str, Field(max_length=MAX_VERSION), AfterValidator(_storable)] = Field(
+        "", description="Version of the software that the node runs."
+    )
+    status: Status = Field("ONLINE", description="State of the node from this moment on.")
+    latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="Round trip to the node, in milliseconds."
+    )
+    observed_at: Moment | None = Field(
+        None, description="Moment of the report; absent: the moment of receipt."
+    )
+    interval_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
+        DEFAULT_INTERVAL_SECONDS, description="Seconds until the node's next report."
+    )
+
+
+def parse_moment(value: str | float, field: str = "observed_at") -> int:
+    """Microseconds since 1970 of an ISO 8601 text with offset, or of Unix seconds or milliseconds.
+
+    Raises Invalid, naming ``field``.
+    """
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise Invalid(
+                f"{field}: {value[:64]!r} is no ISO 8601 moment; write it like 2026-01-31T12:00:00Z"
+            ) from None
+        if moment.tzinfo is None:
+            raise Invalid(f"{field}: {value[:64]!r} has no offset; end it with Z or +hh:mm")
+        microseconds = (moment - _EPOCH) // _MICROSECOND
+    elif isinstance(value, bool) or value != value or value in (float("inf"), float("-inf")):
+        raise Invalid(f"{field}: not a moment; write ISO 8601, or Unix seconds or milliseconds")
+    else:
+        scale = 1_000_000 if abs(value) < _MILLISECONDS_FROM else 1_000
+        microseconds = value * scale if isinstance(value, int) else round(value * scale)
+    if not 0 <= microseconds <= _LAST_MICROSECOND:
+        raise Invalid(f"{field}: must lie between 1970 and 9999")
+    return microseconds
+
+
+def first_problem(error: ValidationError) -> str:
+    """One sentence of a pydantic error: the field, what is wrong with it, and the fix where we know one."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(str(part) for part in problem["loc"] if part not in ("str", "int", "float")) or "event"
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{field}: unknown field; leave it out, or put it into data"
+        case "missing":
+            return f"{field}: required"
+        case _:
+            return f"{field}: {problem['msg'].removeprefix('Value error, ')}"
