@@ -153,8 +153,9 @@ def new_group_consumer(settings: KafkaSettings, group: str, session_seconds: flo
         max_poll_interval_ms=300_000,
         # Partition modulo shards stays with one writer for as long as the numbers allow.
         partition_assignment_strategy=[RoundRobinPartitionAssignor],
-        fetch_max_bytes=16 * 1024 * 1024,
-        max_partition_fetch_bytes=MAX_RECORD_BYTES,
+        fetch_max_bytes=8 * 1024 * 1024,
+        # A larger record still arrives, alone; this bounds what is fetched ahead of the database.
+        max_partition_fetch_bytes=1024 * 1024,
         fetch_max_wait_ms=50,
         request_timeout_ms=int(settings.kafka_request_seconds * 1000) + 5_000,
     )

@@ -42,6 +42,7 @@ _DOUBLE = Struct(">id")
 _INTEGER = Struct(">ii")
 _MOMENT_AND_ID_LENGTH = Struct(">4xqi")
 _BUCKET_KEY_HEAD = Struct(">hii")  # fields of the tuple, length 4, bucket key
+_BUCKET_ID_HEAD = Struct(">hi24s")  # fields of the tuple, length 24, bucket id in hex
 
 _EVENT_FIELDS = len(EVENT_COLUMNS)
 _NODE_FIELDS = len(NODE_REPORT_COLUMNS)
@@ -65,9 +66,13 @@ class Segment:
     tails: list[bytes]
 
     def head(self, bucket_key: int) -> bytes:
-        """What stands before every tail of this segment in a binary COPY stream."""
-        fields = _EVENT_FIELDS if self.kind == EVENTS else _NODE_FIELDS
-        return _BUCKET_KEY_HEAD.pack(fields, 4, bucket_key) + self.labels
+        """What stands before every tail of this segment in a binary COPY stream.
+
+        Events are stored under the bucket's present key, node reports under its id.
+        """
+        if self.kind == EVENTS:
+            return _BUCKET_KEY_HEAD.pack(_EVENT_FIELDS, 4, bucket_key) + self.labels
+        return _BUCKET_ID_HEAD.pack(_NODE_FIELDS, 2 * BUCKET_ID_BYTES, self.bucket_id.hex().encode())
 
 
 @dataclass(frozen=True, slots=True)

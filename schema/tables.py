@@ -26,8 +26,9 @@ EVENT_COLUMNS = (
     "device",
     "data",
 )
+# Node reports carry the bucket's id, not its key: emptying a bucket of its events must not empty its nodes.
 NODE_REPORT_COLUMNS = (
-    "bucket_key",
+    "bucket_id",
     "observed_at",
     "host",
     "ip",

@@ -20,8 +20,9 @@ CREATE INDEX events_name ON events (bucket_key, name, observed_at DESC);
 -- A device's journal and streams. Events without a device do not pay for it.
 CREATE INDEX events_device ON events (bucket_key, device, name, observed_at DESC) WHERE device <> '';
 
+-- By bucket id, not by key: emptying a bucket of its events gives it a new key and must leave its nodes.
 CREATE TABLE node_reports (
-    bucket_key       integer NOT NULL,
+    bucket_id        text NOT NULL,
     observed_at      timestamptz NOT NULL,
     host             text NOT NULL,
     ip               text NOT NULL,
@@ -32,7 +33,7 @@ CREATE TABLE node_reports (
     interval_seconds integer NOT NULL CHECK (interval_seconds BETWEEN 1 AND 3600)
 );
 SELECT create_hypertable('node_reports', by_range('observed_at', INTERVAL '7 days'), create_default_indexes => false);
-CREATE UNIQUE INDEX node_reports_identity ON node_reports (bucket_key, ip, host, observed_at DESC);
+CREATE UNIQUE INDEX node_reports_identity ON node_reports (bucket_id, ip, host, observed_at DESC);
 
 -- Where each partition's writer stands: moved by compare-and-set in the transaction that stores the rows.
 -- record_id is the identity of the record before next_offset: a log that holds another one there is not the log

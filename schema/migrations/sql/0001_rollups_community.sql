@@ -38,7 +38,7 @@ ALTER TABLE events SET (
 );
 ALTER TABLE node_reports SET (
     timescaledb.compress,
-    timescaledb.compress_segmentby = 'bucket_key, ip, host',
+    timescaledb.compress_segmentby = 'bucket_id, ip, host',
     timescaledb.compress_orderby = 'observed_at DESC'
 );
 
