@@ -1,0 +1,6 @@
+"""Fittings of every HTTP door, the gateway's and the query API's.
+
+In the order in which a request meets them: ``serving`` (the listening socket, slow and idle
+connections, the stop), ``problems`` (the request's id, and the one place that turns an error into an
+answer), ``bodies`` (a body with bounds, and JSON out of it), ``health`` (/healthz, /readyz, /metrics).
+"""

@@ -1,0 +1,89 @@
+"""Run an application of aiohttp from its start to the end of its last request.
+
+SIGTERM and SIGINT close the listening socket; requests in flight get ``shutdown_seconds`` to be
+answered, then the application's own cleanup runs. An idle connection, or one that has not finished
+sending its headers, is closed after ``keep_alive_seconds``; bodies have their own deadline (``bodies``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+log = structlog.get_logger(__name__)
+
+# What is left of a refused request's body is read and dropped this long, so that its sender sees the answer.
+_LINGERING_SECONDS = 5.0
+_MAX_HEADER_BYTES = 16 * 1024
+_MAX_HEADERS = 100
+# For the application's cleanup after the last request, which has bounds of its own.
+_CLEANUP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where and how long to listen; port 0 takes any free one."""
+
+    host: str
+    port: int
+    keep_alive_seconds: float
+    shutdown_seconds: float
+    backlog: int = 1024
+
+
+@asynccontextmanager
+async def listening(app: web.Application, where: Listening) -> AsyncIterator[int]:
+    """Serve ``app`` while the block runs; gives the bound port. Leaving it drains."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=where.keep_alive_seconds,
+        lingering_time=_LINGERING_SECONDS,
+        max_line_size=_MAX_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
+        max_headers=_MAX_HEADERS,
+        shutdown_timeout=where.shutdown_seconds,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, where.host, where.port, backlog=where.backlog)
+        await site.start()
+        port: int = runner.addresses[0][1]
+        log.info("listening", host=where.host, port=port)
+        yield port
+        log.info("draining", requests_served=runner.server.requests_count if runner.server else 0)
+    finally:
+        try:
+            async with asyncio.timeout(where.shutdown_seconds + _CLEANUP_SECONDS):
+                await runner.cleanup()
+        except TimeoutError:
+            log.warning(
+                "cleanup did not end in time", grace_seconds=where.shutdown_seconds + _CLEANUP_SECONDS
+            )
+        log.info("stopped")
+
+
+async def serve(
+    app: web.Application, where: Listening, *, started: Callable[[int], None] | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. ``started`` is told the bound port."""
+    stop = asyncio.Event()
+    with_signals(stop)
+    async with listening(app, where) as port:
+        if started is not None:
+            started(port)
+        await stop.wait()
+
+
+def with_signals(stop: asyncio.Event) -> None:
+    """Set ``stop`` on SIGTERM and SIGINT of this process."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
