@@ -1,0 +1,9 @@
+"""Questions to the store: counts, events and names, each answered from the cheapest source that is exact.
+
+In the order in which a question meets them: ``interval`` (the grid of a histogram), ``request`` (what is
+asked: scope, range, filters, and their bounds), ``receipts`` (wait for one's own writes), ``plan`` (which
+part of a range is read from which rung of the ladder, and which from raw rows), ``sql`` (the statements,
+the tenancy predicate in each part), ``execute`` (one snapshot, one deadline, retries), then what comes
+back: ``series`` (points of a histogram), ``events`` (rows, newest first), ``metadata`` (names and counts by
+app). Imports schema only. docs/query.md tells the rules in words.
+"""

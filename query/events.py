@@ -1,0 +1,51 @@
+"""Events, newest first, in batches of bounded size, so that no answer is ever held as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+
+from query import sql
+from query.execute import AGAIN, Reader
+from query.request import Page
+from schema.errors import Unavailable
+
+_FIRST_ROWS = 16
+_MOST_ROWS = 1_000
+# What a batch aims at; one event's data is at most a quarter of it.
+_BATCH_BYTES = 1024 * 1024
+
+
+async def batches(reader: Reader, page: Page) -> AsyncIterator[list[asyncpg.Record]]:
+    """Rows of ``sql.events_page``, in order; a snapshot and its connection are held until the end.
+
+    Close it when you stop early. Raises Unavailable, also in the midst of it.
+    """
+    if page.range.seen_by(page.scope).empty:
+        return
+    statement = sql.events_page(page)
+    async for attempt in reader.attempts():
+        with attempt:
+            delivered = False
+            try:
+                async with reader.snapshot() as connection:
+                    cursor = await connection.cursor(statement.text, *statement.arguments)
+                    wanted = _FIRST_ROWS
+                    while rows := await cursor.fetch(wanted):
+                        delivered = True
+                        yield rows
+                        if len(rows) < wanted:
+                            break
+                        wanted = next_batch_rows(len(rows), sum(len(row["data"]) for row in rows))
+            except AGAIN as error:
+                if delivered:
+                    # Half of the answer is gone already; from here on it can only be broken off.
+                    raise Unavailable(f"database: {error!r}") from error
+                raise
+
+
+def next_batch_rows(rows: int, data_bytes: int) -> int:
+    """How many rows to fetch next, going by the size of the last ones."""
+    a_row = data_bytes // rows + 200
+    return max(1, min(_MOST_ROWS, _BATCH_BYTES // a_row))

@@ -1,0 +1,136 @@
+"""The statements, built from a scope, a plan and filters; every value is a parameter. Pure.
+
+Each subquery begins with the tenancy predicate of ``Scope``, without exception: there is one function
+that opens a WHERE, and it writes that predicate first. Counts are always sums of ``event_count``, since
+a period of a rung may be spread over several rows.
+"""
+
+# ruff: noqa: S608 - whatever comes from a request is a parameter; tables and columns come from schema.tables.
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from query.interval import Interval
+from query.plan import Plan, Slice
+from query.request import Filters, Page, Scope, moment
+
+# What the store says of itself, to be read first in the snapshot that is counted in. $1, $2: range of hours.
+KNOWLEDGE = """
+SELECT 'raw_floor' AS kind, '' AS rollup, raw_floor AS moment FROM store_state
+UNION ALL
+SELECT 'complete_until', rollup, complete_until FROM rollup_coverage
+UNION ALL
+SELECT 'stale_hour', rollup, hour FROM rollup_stale_hours WHERE hour >= $1 AND hour < $2
+"""
+
+# Where the writers stand. $1: topic, $2: partitions.
+STORED_OFFSETS = """
+SELECT partition, epoch, next_offset FROM partition_offsets
+WHERE topic = $1 AND partition = ANY ($2::integer[])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement and the values of its parameters, $1 first."""
+
+    text: str
+    arguments: tuple[Any, ...]
+
+
+class _Arguments:
+    """Numbers the parameters of one statement; equal values share one."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._numbers: dict[tuple[str, Any], int] = {}
+
+    def __call__(self, value: Any, kind: str) -> str:
+        number = self._numbers.get((kind, value))
+        if number is None:
+            self.values.append(list(value) if isinstance(value, tuple) else value)
+            number = self._numbers[kind, value] = len(self.values)
+        return f"${number}::{kind}"
+
+
+def counts_by_period(scope: Scope, plan: Plan, interval: Interval, filters: Filters) -> Statement:
+    """Rows (x: start of the period in epoch ms, y: count), ascending, none of them 0.
+
+    Periods of several months come as single months: the caller puts them together.
+    """
+    arguments = _Arguments()
+    period = _period(interval, arguments)
+    parts = []
+    for piece in plan.slices:
+        where = _where(scope, piece, filters, arguments)
+        if piece.rung is None:
+            x = period.format("observed_at")
+            parts.append(f"SELECT {x} AS x, count(*) AS y FROM events {where} GROUP BY 1")
+        else:
+            x = period.format("period")
+            parts.append(f"SELECT {x} AS x, event_count AS y FROM {piece.rung.table} {where}")
+    text = (
+        "SELECT extract(epoch FROM x)::bigint * 1000 AS x, sum(y)::bigint AS y FROM (\n"
+        + "\nUNION ALL\n".join(parts)
+        + "\n) AS counted GROUP BY counted.x ORDER BY counted.x"
+    )
+    return Statement(text, tuple(arguments.values))
+
+
+def counts_by_app(scope: Scope, plan: Plan, filters: Filters, limit: int) -> Statement:
+    """Rows (app, name, y: count), ascending by code points, none of them 0."""
+    arguments = _Arguments()
+    parts = []
+    for piece in plan.slices:
+        where = _where(scope, piece, filters, arguments)
+        if piece.rung is None:
+            parts.append(f"SELECT app, name, count(*) AS y FROM events {where} GROUP BY 1, 2")
+        else:
+            parts.append(f"SELECT app, name, event_count AS y FROM {piece.rung.table} {where}")
+    text = (
+        "SELECT app, name, sum(y)::bigint AS y FROM (\n"
+        + "\nUNION ALL\n".join(parts)
+        + '\n) AS counted GROUP BY app, name ORDER BY app COLLATE "C", name COLLATE "C"'
+        + f" LIMIT {arguments(limit, 'bigint')}"
+    )
+    return Statement(text, tuple(arguments.values))
+
+
+def events_page(page: Page) -> Statement:
+    """Rows (id, at: epoch ms, name, app, server, device, stream, data: JSON text), newest first."""
+    arguments = _Arguments()
+    seen = page.range.seen_by(page.scope)
+    where = _where(page.scope, Slice(None, seen.start, seen.end), page.filters, arguments)
+    text = (
+        "SELECT id, floor(extract(epoch FROM observed_at) * 1000)::bigint AS at, name, app, server, device,"
+        f' stream, data::text AS data FROM events {where} ORDER BY observed_at DESC, id COLLATE "C"'
+        f" LIMIT {arguments(page.limit, 'bigint')} OFFSET {arguments(page.offset, 'bigint')}"
+    )
+    return Statement(text, tuple(arguments.values))
+
+
+def _where(scope: Scope, piece: Slice, filters: Filters, arguments: _Arguments) -> str:
+    column = "observed_at" if piece.rung is None else "period"
+    predicates = [_tenancy(scope.bucket_keys, arguments)]
+    predicates += [f"{label} = {arguments(value, 'text')}" for label, value in filters.wanted.items()]
+    predicates.append(f"{column} >= {arguments(moment(piece.start), 'timestamptz')}")
+    predicates.append(f"{column} < {arguments(moment(piece.end), 'timestamptz')}")
+    return "WHERE " + " AND ".join(predicates)
+
+
+def _tenancy(bucket_keys: Sequence[int], arguments: _Arguments) -> str:
+    if len(bucket_keys) == 1:
+        # Equality keeps an index's order of time, which a list of keys does not.
+        return f"bucket_key = {arguments(bucket_keys[0], 'integer')}"
+    return f"bucket_key = ANY ({arguments(tuple(bucket_keys), 'integer[]')})"
+
+
+def _period(interval: Interval, arguments: _Arguments) -> str:
+    """A template: the start of the period that holds a column's moment."""
+    if interval.width is None:
+        return "date_trunc('month', {}, 'UTC')"
+    width = arguments(timedelta(microseconds=interval.width), "interval")
+    return f"date_bin({width}, {{}}, {arguments(moment(interval.origin), 'timestamptz')})"
