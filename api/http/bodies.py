@@ -65,7 +65,7 @@ class Decompressor(Protocol):
     """One content encoding's reader."""
 
     def feed(self, chunk: bytes, room_bytes: int) -> bytes:
-        """Unpack ``chunk``, to one byte more than ``room_bytes`` at most. Raises Invalid when it is corrupt."""
+        """Unpack ``chunk``, to one byte more than ``room_bytes`` at most. Raises Invalid if corrupt."""
 
     def finish(self) -> None:
         """Raises Invalid unless the stream has ended."""
