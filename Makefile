@@ -1,0 +1,80 @@
+# Weir's commands. `make help` lists them; each one's comment is its help.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# Debian's own Python where there is one: a version manager's may lie where another user cannot read it.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# Which tests: make test TESTS="tests/unit -k rollup"
+TESTS ?= tests
+PACKAGES := schema ingest query api deploy tests
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+
+.PHONY: help setup run up down test check format lock bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
+		| while IFS=$$'\t' read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
+
+setup: $(VENV)/.servers ## Make .venv with everything in it, and fetch Kafka and TimescaleDB
+
+run: setup ## Bring the whole stack up and show it; Ctrl-C ends it
+	@$(BIN)/weir up
+
+up: setup ## Bring the whole stack up in the background
+	@$(BIN)/weir up --detach
+
+down: setup ## End the stack that `make up` brought up
+	@$(BIN)/weir down
+
+test: setup ## Run the test suite, or a part of it: make test TESTS=tests/unit
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.project ## Lint, formatting, types and import borders
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.project ## Format the code and apply the linter's safe fixes
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --exit-zero .
+
+lock: $(VENV)/.project ## Pin the requirements anew from pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --output-file requirements.txt pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra dev --output-file requirements-dev.txt pyproject.toml
+
+bench: setup ## Measure against the raw limits of this machine
+	@$(BIN)/python -m tests.bench
+
+clean: ## Remove what the tools made; .weir (programs and data) stays
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find $(PACKAGES) -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# --- what setup consists of, each step done again only when what it depends on has changed ---
+
+$(VENV)/.system: deploy/local/system_packages.sh
+	@deploy/local/system_packages.sh $(PYTHON)
+	@test -x $(BIN)/python || timeout 120 $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.requirements: $(VENV)/.system requirements-dev.txt
+	@echo "Installing the Python requirements"
+	@timeout 600 $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/.project: $(VENV)/.requirements pyproject.toml
+	@timeout 120 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--editable .
+	@touch $@
+
+$(VENV)/.servers: $(VENV)/.project deploy/local/versions.py deploy/local/pom.xml
+	@$(BIN)/python -m deploy.local.installation
+	@touch $@
