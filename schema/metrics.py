@@ -130,3 +130,45 @@ class ApiMetrics:
         self.receipt_waits = Counter(
             "weir_receipt_waits_total", "Reads that carried a receipt.", ["outcome"], registry=registry
         )
+
+
+class AgentMetrics:
+    """The way from a machine to the gateway. ``kind``: event, node_report."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.buffered = Counter(
+            "weir_agent_buffered_total",
+            "Events (or node reports) put into the buffer.",
+            ["kind"],
+            registry=registry,
+        )
+        self.accepted = Counter(
+            "weir_agent_accepted_total",
+            "Events (or node reports) acknowledged by the gateway.",
+            ["kind"],
+            registry=registry,
+        )
+        self.lost = Counter(
+            "weir_agent_lost_total",
+            "Events (or node reports) given up.",
+            ["kind", "reason"],
+            registry=registry,
+        )
+        self.requests = Counter(
+            "weir_agent_requests_total",
+            "Batches sent, by what became of them.",
+            ["kind", "outcome"],
+            registry=registry,
+        )
+        self.waiting_events = Gauge(
+            "weir_agent_waiting_events",
+            "Events (or node reports) in the buffer.",
+            ["kind"],
+            registry=registry,
+        )
+        self.waiting_bytes = Gauge(
+            "weir_agent_waiting_bytes", "Size of the buffer's files.", ["kind"], registry=registry
+        )
+        self.round_trip_seconds = Gauge(
+            "weir_agent_round_trip_seconds", "Latest round trip to the gateway.", registry=registry
+        )

@@ -236,3 +236,18 @@ def event_identity(tail: bytes) -> tuple[int, bytes]:
 def event_id(tail: bytes) -> bytes:
     """The id of an event's tail, in UTF-8."""
     return event_identity(tail)[1][16:]
+
+
+def well_formed(kind: int, tail: bytes) -> bool:
+    """Whether a tail's fields fill it exactly, and its JSONB has the version that PostgreSQL knows."""
+    fields = _EVENT_FIELDS - 1 - _LABELS if kind == EVENTS else _NODE_FIELDS - 1
+    position = 0
+    for field in range(fields):
+        if position + 4 > len(tail):
+            return False
+        (length,) = _LENGTH.unpack_from(tail, position)
+        position += 4
+        if kind == EVENTS and field == fields - 1 and tail[position : position + 1] != b"\x01":
+            return False
+        position += max(length, 0)
+    return position == len(tail)

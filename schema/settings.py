@@ -177,3 +177,10 @@ class AgentSettings(LogSettings):
     agent_buffer_path: str = Field(".weir/agent", description="Folder of what was not acknowledged yet.")
     agent_buffer_bytes: int = Field(64 * MIB, ge=1 * MIB, description="Size of that folder at most.")
     agent_server_name: str = Field("", description="This machine's name in events; default: its host name.")
+    agent_sync_seconds: float = Field(
+        1.0, ge=0, le=60, description="Youngest part of the buffer that a power cut may cost; 0: none."
+    )
+    agent_host: str = Field("127.0.0.1", description="Address of the agent's health and metrics.")
+    agent_port: int | None = Field(
+        None, ge=0, le=65535, description="Port of the agent's health and metrics; none: not served."
+    )

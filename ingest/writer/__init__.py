@@ -1,0 +1,9 @@
+"""From Kafka into the database, each acknowledged event exactly once.
+
+In the order in which an event meets them: ``consumer`` (fetches, hands records to lanes, follows
+rebalances), ``assignment`` (where a partition goes on, and whether its log is still the one we read),
+``lane`` (closes batches, retries, gives up what was lost), ``batch`` (pure: records to rows and counts),
+``recent`` (which events were seen a moment ago), ``store`` (the one transaction), ``statements`` (its
+SQL), ``dead_letters`` (what cannot be stored). Beside them ``maintenance`` and its steps: ``chunks``,
+``refresh``, ``device_days``, ``retention``, ``purge``. ``process`` puts all of it together.
+"""

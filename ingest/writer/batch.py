@@ -1,0 +1,377 @@
+"""Records to rows: what one transaction will store, decided without any I/O.
+
+``decode`` takes a fetched record apart; ``screen`` compares its segments with what the database said
+of their buckets (present key, fences, floor) and leaves rows to copy, rows to look up first, and dead
+letters. A row is never taken apart: the head of its segment and its tail are COPY's bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import repeat
+from struct import Struct
+
+from ingest.writer.recent import Recent
+from schema.errors import Invalid
+from schema.records import (
+    EVENTS,
+    POSTGRES_EPOCH_MICROSECONDS,
+    STAMPED,
+    Segment,
+    decode_labels,
+    decode_record,
+    encode_record,
+    event_identity,
+)
+
+MINUTE_MICROSECONDS = 60_000_000
+HOUR_MINUTES = 60
+DAY_MINUTES = 1440
+# PostgreSQL's epoch falls on midnight, so minutes, hours and days counted from it are aligned.
+_MOMENT = Struct(">4xq")
+
+labels_of = lru_cache(maxsize=10_000)(decode_labels)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedRecord:
+    """A record as Kafka gave it. ``at_ms``: Kafka's timestamp, milliseconds since 1970."""
+
+    partition: int
+    offset: int
+    at_ms: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a partition's writer stands: the next offset to store, in an epoch of the log."""
+
+    epoch: int
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What could not be stored: an event as a record of its own, or the record as a whole (position -1).
+
+    ``kind``: one of a few words, for metrics. ``reason``: a sentence, for people.
+    """
+
+    partition: int
+    offset: int
+    position: int
+    bucket_id: str | None
+    kind: str
+    reason: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Run:
+    """Rows that share a head: (part of) a segment on its way into a table."""
+
+    partition: int
+    offset: int
+    first_position: int
+    record_id: bytes
+    segment: Segment
+    bucket_key: int
+    head: bytes
+    tails: list[bytes]
+    positions: list[int]
+    identities: list[bytes]
+    moments: list[int]
+
+    def __len__(self) -> int:
+        return len(self.tails)
+
+    def part(self, indices: Iterable[int]) -> Run:
+        """The same run with only the rows at ``indices``."""
+        kept = list(indices)
+        return Run(
+            self.partition,
+            self.offset,
+            self.first_position,
+            self.record_id,
+            self.segment,
+            self.bucket_key,
+            self.head,
+            [self.tails[i] for i in kept],
+            [self.positions[i] for i in kept],
+            [self.identities[i] for i in kept],
+            [self.moments[i] for i in kept],
+        )
+
+    def letter(self, index: int, kind: str, reason: str) -> DeadLetter:
+        """The row at ``index`` as a dead letter that can be published again as it is."""
+        segment = self.segment
+        alone = Segment(segment.kind, segment.flags, segment.bucket_id, segment.labels, [self.tails[index]])
+        return DeadLetter(
+            self.partition,
+            self.offset,
+            self.positions[index],
+            segment.bucket_id.hex(),
+            kind,
+            reason,
+            encode_record(self.record_id, [alone]),
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a lane stores in one transaction: decoded records that follow on ``standings``, partition by partition."""
+
+    standings: dict[int, Standing] = field(default_factory=dict)
+    records: list[FetchedRecord] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    last_record_ids: dict[int, bytes | None] = field(default_factory=dict)
+    events: int = 0
+    bytes: int = 0
+
+    def add(self, record: FetchedRecord) -> None:
+        """Decode a record into the batch; one that is none becomes a dead letter."""
+        self.records.append(record)
+        self.bytes += len(record.value)
+        try:
+            runs, record_id = decode(record)
+        except Invalid as error:
+            self.letters.append(
+                DeadLetter(record.partition, record.offset, -1, None, "record", error.message, record.value)
+            )
+            self.last_record_ids[record.partition] = None
+            return
+        self.runs += runs
+        self.events += sum(map(len, runs))
+        self.last_record_ids[record.partition] = record_id
+
+    def ends(self) -> dict[int, tuple[int, int]]:
+        """partition → (offset after its last record, that record's timestamp in milliseconds)."""
+        return {record.partition: (record.offset + 1, record.at_ms) for record in self.records}
+
+    def bucket_ids(self) -> list[str]:
+        return sorted({run.segment.bucket_id.hex() for run in self.runs})
+
+    def without(self, partitions: set[int]) -> Batch:
+        """The batch less some partitions, decoded anew."""
+        rest = Batch(standings=self.standings)
+        for record in self.records:
+            if record.partition not in partitions:
+                rest.add(record)
+        return rest
+
+
+def decode(record: FetchedRecord) -> tuple[list[Run], bytes]:
+    """A record's runs (keys not known yet) and its id. Raises Invalid: then all of it is poison."""
+    decoded = decode_record(record.value)
+    runs = []
+    position = 0
+    for segment in decoded.segments:
+        tails = segment.tails
+        if segment.kind == EVENTS:
+            pairs = list(map(event_identity, tails))
+            moments = [pair[0] for pair in pairs]
+            identities = [pair[1] for pair in pairs]
+        else:
+            if any(len(tail) < _MOMENT.size for tail in tails):
+                raise Invalid("node report: shorter than its fixed fields")
+            moments = [_MOMENT.unpack_from(tail)[0] for tail in tails]
+            identities = []
+        positions = list(range(position, position + len(tails)))
+        runs.append(
+            Run(
+                record.partition,
+                record.offset,
+                position,
+                decoded.record_id,
+                segment,
+                0,
+                b"",
+                tails,
+                positions,
+                identities,
+                moments,
+            )
+        )
+        position += len(tails)
+    return runs, decoded.record_id
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Records of a bucket before ``offset`` are dropped; in another epoch, events received before ``at``."""
+
+    epoch: int
+    offset: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class BucketState:
+    """What the database says of a bucket in this transaction."""
+
+    bucket_key: int
+    deleted: bool
+    fences: dict[int, Fence]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Moments (microseconds since 2000) between which an event may lie."""
+
+    floor: int
+    ceiling: int
+
+
+@dataclass(slots=True)
+class Screened:
+    """What is left of a batch once its buckets are known."""
+
+    events: list[Run] = field(default_factory=list)
+    stamped: list[Run] = field(default_factory=list)
+    node_reports: list[Run] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    fenced: int = 0
+
+
+def screen(batch: Batch, buckets: dict[str, BucketState], epochs: dict[int, int], bounds: Bounds) -> Screened:
+    """Sort a batch's runs by what has to happen to them."""
+    screened = Screened(letters=list(batch.letters))
+    for run in batch.runs:
+        segment = run.segment
+        bucket = buckets.get(segment.bucket_id.hex())
+        if bucket is None:
+            reason = "no bucket of this id was ever made here"
+            screened.letters += [run.letter(i, "bucket", reason) for i in range(len(run))]
+            continue
+        if bucket.deleted:
+            screened.fenced += len(run)
+            continue
+        before = len(run)
+        if segment.kind == EVENTS:
+            kept = _unfenced(run, bucket.fences.get(run.partition), epochs[run.partition])
+            screened.fenced += before - len(kept)
+        else:
+            kept = run
+        kept = _within(kept, bounds, screened.letters)
+        if not kept.tails:
+            continue
+        kept.bucket_key = bucket.bucket_key
+        kept.head = segment.head(bucket.bucket_key)
+        if segment.kind != EVENTS:
+            screened.node_reports.append(kept)
+        elif segment.flags & STAMPED:
+            screened.stamped.append(kept)
+        else:
+            screened.events.append(kept)
+    return screened
+
+
+def _unfenced(run: Run, fence: Fence | None, epoch: int) -> Run:
+    if fence is None:
+        return run
+    if fence.epoch == epoch:
+        return run.part(()) if run.offset < fence.offset else run
+    # Offsets of another epoch say nothing: go by the moment at which the gateway received the event.
+    return run.part(i for i, tail in enumerate(run.tails) if _received_at(tail) >= fence.at)
+
+
+def _received_at(tail: bytes) -> int:
+    _, identity = event_identity(tail)
+    moment: int = _MOMENT.unpack_from(tail, len(identity))[0]
+    return moment
+
+
+def _within(run: Run, bounds: Bounds, letters: list[DeadLetter]) -> Run:
+    if not run.moments or (min(run.moments) >= bounds.floor and max(run.moments) <= bounds.ceiling):
+        return run
+    kept = []
+    for index, moment in enumerate(run.moments):
+        if moment < bounds.floor:
+            letters.append(run.letter(index, "floor", "observed_at is older than what is still kept"))
+        elif moment > bounds.ceiling:
+            letters.append(run.letter(index, "future", "observed_at lies too far in the future"))
+        else:
+            kept.append(index)
+    return run.part(kept)
+
+
+def suspects(runs: list[Run], seen: Recent) -> tuple[list[Run], list[Run], set[int]]:
+    """Part runs into (surely new within this batch and what was seen lately, the rest, hashes of all).
+
+    A hash that was seen proves nothing; such a row only takes the way that asks the database.
+    """
+    fresh: list[Run] = []
+    doubtful: list[Run] = []
+    hashes: set[int] = set()
+    for run in runs:
+        found = list(map(hash, zip(repeat(run.bucket_key), run.identities, strict=False)))
+        before = len(hashes)
+        if seen.knows_none(found) and hashes.isdisjoint(found):
+            hashes.update(found)
+            if len(hashes) - before == len(found):
+                fresh.append(run)
+                continue
+            hashes.difference_update(found)
+        new: list[int] = []
+        old: list[int] = []
+        for index, value in enumerate(found):
+            (old if value in hashes or seen.knows(value) else new).append(index)
+            hashes.add(value)
+        if new:
+            fresh.append(run.part(new))
+        doubtful.append(run.part(old))
+    return fresh, doubtful, hashes
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many rows were really inserted, by what the rollups keep.
+
+    Keys: ``minutes`` (bucket_key, name, minute), ``hours`` and ``days`` (bucket_key, name, app, server,
+    minute at which the period starts), each with the shard last; minutes are counted from 2000.
+    """
+
+    minutes: Counter[tuple[int, str, int, int]] = field(default_factory=Counter)
+    hours: Counter[tuple[int, str, str, str, int, int]] = field(default_factory=Counter)
+    days: Counter[tuple[int, str, str, str, int, int]] = field(default_factory=Counter)
+
+    def add(self, bucket_key: int, name: str, app: str, server: str, minute: int, shard: int, count: int) -> None:
+        hour = minute - minute % HOUR_MINUTES
+        day = minute - minute % DAY_MINUTES
+        self.minutes[bucket_key, name, minute, shard] += count
+        self.hours[bucket_key, name, app, server, hour, shard] += count
+        self.days[bucket_key, name, app, server, day, shard] += count
+
+    def add_run(self, run: Run, shard: int) -> None:
+        name, _stream, app, server = labels_of(run.segment.labels)
+        minutes = Counter([moment // MINUTE_MICROSECONDS for moment in run.moments])
+        for minute, count in minutes.items():
+            self.add(run.bucket_key, name, app, server, minute, shard, count)
+
+    def hours_before(self, minute: int) -> list[int]:
+        """Start minutes of the hours in here that ended at or before ``minute``."""
+        return sorted({key[4] for key in self.hours if key[4] + HOUR_MINUTES <= minute})
+
+
+COPY_SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+COPY_TRAILER = b"\xff\xff"
+
+
+def copy_stream(runs: list[Run]) -> Iterator[bytes]:
+    """The runs as a binary COPY stream."""
+    yield COPY_SIGNATURE
+    for run in runs:
+        yield run.head + run.head.join(run.tails)
+    yield COPY_TRAILER
+
+
+def postgres_minute(unix_microseconds: int) -> int:
+    """The minute since 2000 that a moment (microseconds since 1970) lies in."""
+    return (unix_microseconds - POSTGRES_EPOCH_MICROSECONDS) // MINUTE_MICROSECONDS
+
+

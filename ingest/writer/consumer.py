@@ -1,0 +1,187 @@
+"""Fetches records and hands them to lanes; follows the group's rebalances; pauses under pressure.
+
+A partition that is assigned is paused at once and only read when a task of its own has learned from the
+database where it goes on (``assignment``); so nothing in a rebalance callback waits for the database.
+A partition that is revoked is taken from its lane. Kafka's own committed offsets are not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
+
+from ingest.writer.assignment import Assignment
+from ingest.writer.batch import FetchedRecord
+from ingest.writer.lane import Lane
+from schema.connections import new_group_consumer, stop_within
+from schema.errors import Unavailable
+from schema.metrics import WriterMetrics
+from schema.settings import WriterSettings
+
+log = structlog.get_logger(__name__)
+
+GROUP = "weir-writer"
+_POLL_MS = 200
+_RELEASE_SECONDS = 4.0
+
+
+class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One member of the writers' group."""
+
+    def __init__(
+        self, settings: WriterSettings, metrics: WriterMetrics, assignment: Assignment, lanes: Sequence[Lane]
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._assignment = assignment
+        self._lanes = lanes
+        self._consumer: AIOKafkaConsumer | None = None
+        self._unprepared: set[int] = set()
+        self._prepare = asyncio.Event()
+        self._paused = False
+        self.fetched_at = 0.0
+
+    def lane(self, partition: int) -> Lane:
+        return self._lanes[partition % len(self._lanes)]
+
+    def lost(self, partitions: Iterable[int]) -> None:
+        """A lane found that a partition stands elsewhere: learn anew where, if it is still ours."""
+        self._unprepared |= set(partitions)
+        self._prepare.set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether Kafka answered lately."""
+        return time.monotonic() - self.fetched_at < 2 * self._settings.session_seconds
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Fetch until ``stop``; survives any outage of Kafka."""
+        preparing = asyncio.create_task(self._prepare_loop())
+        try:
+            while not stop.is_set():
+                try:
+                    await self._session(stop)
+                except (KafkaError, OSError) as error:
+                    log.warning("Kafka does not answer, will be tried again", error=repr(error))
+                    await asyncio.sleep(1.0)
+        finally:
+            preparing.cancel()
+            await asyncio.wait({preparing}, timeout=2.0)
+
+    async def _session(self, stop: asyncio.Event) -> None:
+        consumer = new_group_consumer(self._settings, GROUP, self._settings.session_seconds)
+        try:
+            await consumer.start()
+            self._consumer = consumer
+            consumer.subscribe([self._settings.kafka_events_topic], listener=self)
+            while not stop.is_set():
+                await self._fetch(consumer)
+        finally:
+            self._consumer = None
+            await stop_within(consumer.stop(), 5.0, "consumer")
+
+    async def _fetch(self, consumer: AIOKafkaConsumer) -> None:
+        self._press(consumer)
+        try:
+            fetched = await consumer.getmany(timeout_ms=_POLL_MS)
+        except OffsetOutOfRangeError as error:
+            self._reprepare(consumer, {place.partition for place in error.args[0]})
+            return
+        if fetched or consumer.assignment():
+            self.fetched_at = time.monotonic()
+        for place, records in fetched.items():
+            partition = place.partition
+            self.lane(partition).offer(
+                FetchedRecord(partition, record.offset, record.timestamp, record.value or b"")
+                for record in records
+            )
+        self._observe(consumer)
+
+    def _press(self, consumer: AIOKafkaConsumer) -> None:
+        """Pause everything while too much waits for the database; resume at half of it."""
+        queued = sum(lane.queued_bytes for lane in self._lanes)
+        self._metrics.queue_bytes.set(queued)
+        prepared = [p for p in consumer.assignment() if p.partition not in self._unprepared]
+        if not self._paused and queued > self._settings.queue_bytes:
+            self._paused = True
+            log.info("fetching paused", queued_bytes=queued)
+        elif self._paused and queued < self._settings.queue_bytes / 2:
+            self._paused = False
+            consumer.resume(*prepared)
+            log.info("fetching resumed", queued_bytes=queued)
+        if self._paused:
+            consumer.pause(*prepared)
+
+    def _observe(self, consumer: AIOKafkaConsumer) -> None:
+        for place in consumer.assignment():
+            standing = self.lane(place.partition).standing(place.partition)
+            end = consumer.highwater(place)
+            if standing is not None and end is not None:
+                self._metrics.lag.labels(str(place.partition)).set(max(0, end - standing.next_offset))
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        partitions = {place.partition for place in revoked}
+        self._unprepared -= partitions
+        by_lane: dict[Lane, set[int]] = {}
+        for partition in partitions:
+            by_lane.setdefault(self.lane(partition), set()).add(partition)
+            self._metrics.lag.remove(str(partition))
+        await asyncio.gather(*(lane.release(some, _RELEASE_SECONDS) for lane, some in by_lane.items()))
+        if partitions:
+            log.info("partitions revoked", partitions=sorted(partitions))
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        consumer = self._consumer
+        places = list(assigned)
+        if consumer is None or not places:
+            return
+        self._reprepare(consumer, {place.partition for place in places})
+        log.info("partitions assigned", partitions=sorted(place.partition for place in places))
+
+    def _reprepare(self, consumer: AIOKafkaConsumer, partitions: set[int]) -> None:
+        """Stop reading partitions until it is known where they go on."""
+        places = [TopicPartition(self._settings.kafka_events_topic, partition) for partition in partitions]
+        consumer.pause(*places)
+        for place in places:
+            # Any position will do: without one the client would look for a committed offset, and fail.
+            consumer.seek(place, 0)
+        self._unprepared |= partitions
+        self._prepare.set()
+
+    async def _prepare_loop(self) -> None:
+        while True:
+            await self._prepare.wait()
+            self._prepare.clear()
+            for partition in sorted(self._unprepared):
+                try:
+                    await self._prepare_partition(partition)
+                except Unavailable as error:
+                    log.warning("partition not ready yet", partition=partition, error=error.message)
+            if self._unprepared:
+                await asyncio.sleep(0.5)
+                self._prepare.set()
+
+    async def _prepare_partition(self, partition: int) -> None:
+        consumer: AIOKafkaConsumer = self._consumer
+        place = TopicPartition(self._settings.kafka_events_topic, partition)
+        if consumer is None or place not in consumer.assignment():
+            self._unprepared.discard(partition)
+            return
+        standing = await self._assignment.standing(partition)
+        if consumer is not self._consumer or partition not in self._unprepared:
+            return  # Revoked, or a new session, while we asked.
+        try:
+            consumer.seek(place, standing.next_offset)
+            # Whatever the lane still has of the partition was fetched from elsewhere.
+            await self.lane(partition).release({partition}, 0)
+            self.lane(partition).take_over(partition, standing)
+            self._unprepared.discard(partition)
+            if not self._paused:
+                consumer.resume(place)
+        except IllegalStateError:
+            self._unprepared.discard(partition)

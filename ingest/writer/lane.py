@@ -1,0 +1,278 @@
+"""A lane: one database connection, some of the partitions, and the batches between them.
+
+Concurrency: the consumer offers records from its own task; everything else happens in the lane's task,
+one batch at a time. A batch is closed by its size or its age. It is tried until it is stored, or until
+the offsets say that its partition is somebody else's; after any failure the offsets are read again,
+because a commit whose answer was lost may have happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import asyncpg
+import structlog
+
+from ingest.writer.batch import Batch, FetchedRecord, Standing
+from ingest.writer.recent import Recent
+from ingest.writer.store import Outcome, Publish, StaleOffsets, Store
+from schema.connections import Connection, Duty, database_errors, open_connection
+from schema.errors import Unavailable
+from schema.metrics import WriterMetrics
+from schema.settings import WriterSettings
+
+log = structlog.get_logger(__name__)
+
+_SQL_STANDINGS = """
+SELECT partition, epoch, next_offset FROM partition_offsets WHERE topic = $1 AND partition = ANY($2::int[])
+"""
+_MAX_DELAY_SECONDS = 2.0
+
+
+class Lane:
+    """Stores what it is offered, in order for each partition."""
+
+    def __init__(
+        self,
+        settings: WriterSettings,
+        metrics: WriterMetrics,
+        publish_letters: Publish,
+        lost: Callable[[Iterable[int]], None],
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._publish_letters = publish_letters
+        self._lost = lost
+        self._recent = Recent()
+        self._pending: deque[FetchedRecord] = deque()
+        self._pending_bytes = 0
+        self._oldest_at = 0.0
+        # Where each partition stands in the database, and which offset is to be offered next.
+        self._standings: dict[int, Standing] = {}
+        self._expected: dict[int, int] = {}
+        self._fresh: set[int] = set()
+        self.newest_at = 0.0
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._busy: set[int] = set()
+        self._stopping = False
+        self._connection: Connection | None = None
+        self._store: Store | None = None
+
+    @property
+    def queued_bytes(self) -> int:
+        """Record bytes offered and not yet stored, the batch in hand included."""
+        return self._pending_bytes
+
+    def standing(self, partition: int) -> Standing | None:
+        return self._standings.get(partition)
+
+    def take_over(self, partition: int, standing: Standing) -> None:
+        """From now on accept the partition's records, from ``standing`` on."""
+        self._standings[partition] = standing
+        self._expected[partition] = standing.next_offset
+        self._fresh.add(partition)
+
+    def offer(self, records: Iterable[FetchedRecord]) -> None:
+        """Queue records of one partition, in order; each must follow on the one before it.
+
+        A hole in the log itself is accepted right behind the place that we asked for; anywhere else it
+        means that records went missing on the way, and the partition is read again from where it stands.
+        """
+        for record in records:
+            expected = self._expected.get(record.partition)
+            if expected is None or record.offset < expected:
+                continue
+            if record.offset > expected:
+                log.warning(
+                    "hole before a record", partition=record.partition, offset=record.offset, expected_offset=expected
+                )
+                if record.partition not in self._fresh:
+                    self._forget({record.partition})
+                    self._lost({record.partition})
+                    break
+            self._fresh.discard(record.partition)
+            self._expected[record.partition] = record.offset + 1
+            if not self._pending:
+                self._oldest_at = time.monotonic()
+            self._pending.append(record)
+            self._pending_bytes += len(record.value)
+        self._arrived.set()
+
+    async def release(self, partitions: set[int], grace_seconds: float) -> None:
+        """Forget partitions; wait a moment for the batch in hand, so that the next owner need not repeat it."""
+        self._forget(partitions)
+        if self._busy & partitions:
+            try:
+                await asyncio.wait_for(self._idle.wait(), grace_seconds)
+            except TimeoutError:
+                log.warning("partitions released with a batch in hand", partitions=sorted(partitions))
+
+    def _forget(self, partitions: set[int]) -> None:
+        kept = [record for record in self._pending if record.partition not in partitions]
+        self._pending_bytes -= sum(len(r.value) for r in self._pending) - sum(len(r.value) for r in kept)
+        self._pending = deque(kept)
+        for partition in partitions:
+            self._standings.pop(partition, None)
+            self._expected.pop(partition, None)
+            self._fresh.discard(partition)
+
+    def stop(self) -> None:
+        """Finish the batch in hand and end."""
+        self._stopping = True
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Until ``stop``. Raises what must end the process (DeadLetterFlood, defects)."""
+        try:
+            while batch := await self._next_batch():
+                self._busy = {record.partition for record in batch.records}
+                self._idle.clear()
+                size = batch.bytes
+                try:
+                    await self._store_batch(batch)
+                finally:
+                    self._pending_bytes -= size
+                    self._busy = set()
+                    self._idle.set()
+        finally:
+            self._disconnect()
+
+    async def _next_batch(self) -> Batch | None:
+        """The next batch, or None when stopping."""
+        settings = self._settings
+        while not self._stopping:
+            if not self._pending:
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            remaining = self._oldest_at + settings.batch_seconds - time.monotonic()
+            if remaining > 0 and self._pending_bytes < settings.batch_bytes:
+                self._arrived.clear()
+                try:
+                    await asyncio.wait_for(self._arrived.wait(), remaining)
+                except TimeoutError:
+                    pass
+                continue
+            # A copy: the partition may be released and taken over again while the batch is in hand.
+            batch = Batch(standings=dict(self._standings))
+            while self._pending and batch.events < settings.batch_events and batch.bytes < settings.batch_bytes:
+                batch.add(self._pending.popleft())
+            self._oldest_at = time.monotonic() - settings.batch_seconds if self._pending else 0.0
+            return batch
+        return None
+
+    async def _store_batch(self, batch: Batch) -> None:
+        delay = 0.05
+        while batch.records:
+            started = time.monotonic()
+            try:
+                store = await self._ready_store()
+                with database_errors():
+                    outcome = await store.write(batch)
+                self._advance(batch)
+                self._observe(batch, outcome, time.monotonic() - started)
+                return
+            except StaleOffsets as error:
+                self._metrics.stale_offsets.inc()
+                log.warning("offsets moved by another writer", partitions=sorted(error.partitions))
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+                self._metrics.retries.labels("conflict").inc()
+                log.info("transaction conflicts, tried again", error=repr(error))
+                await asyncio.sleep(random.uniform(0.01, 0.1))
+                continue
+            except (Unavailable, asyncpg.PostgresError) as error:
+                self._metrics.retries.labels("unavailable").inc()
+                log.warning("batch not stored, will be tried again", error=str(error), delay_seconds=delay)
+                self._disconnect()
+                if self._stopping:
+                    return
+                await asyncio.sleep(random.uniform(delay / 2, delay))
+                delay = min(delay * 2, _MAX_DELAY_SECONDS)
+            batch = await self._reconciled(batch)
+
+    def _advance(self, batch: Batch) -> None:
+        for partition, (next_offset, _) in batch.ends().items():
+            if self._standings.get(partition) == batch.standings[partition]:
+                self._standings[partition] = Standing(batch.standings[partition].epoch, next_offset)
+
+    async def _reconciled(self, batch: Batch) -> Batch:
+        """The batch less what is stored already, and less what is not ours any more."""
+        ends = batch.ends()
+        try:
+            await self._ready_store()
+            assert self._connection is not None
+            with database_errors():
+                rows = await self._connection.fetch(
+                    _SQL_STANDINGS, self._settings.kafka_events_topic, list(ends)
+                )
+        except (Unavailable, asyncpg.PostgresError):
+            self._disconnect()
+            return batch
+        found = {row["partition"]: Standing(row["epoch"], row["next_offset"]) for row in rows}
+        settled: set[int] = set()
+        lost: set[int] = set()
+        for partition, (next_offset, _) in ends.items():
+            standing = batch.standings[partition]
+            actual = found.get(partition)
+            if actual == Standing(standing.epoch, next_offset):
+                # Our commit, whose answer was lost.
+                if self._standings.get(partition) == standing:
+                    self._standings[partition] = actual
+                settled.add(partition)
+            elif actual != standing:
+                lost.add(partition)
+        if lost:
+            self._forget(lost)
+            self._lost(lost)
+        return batch.without(settled | lost) if settled or lost else batch
+
+    async def _ready_store(self) -> Store:
+        if self._store is None:
+            settings = self._settings
+            milliseconds = int(settings.transaction_seconds * 1000)
+            self._connection = connection = await open_connection(
+                settings,
+                Duty.WRITER,
+                server_settings={
+                    "transaction_timeout": str(milliseconds),
+                    "idle_in_transaction_session_timeout": str(milliseconds),
+                },
+                command_seconds=settings.transaction_seconds,
+            )
+            with database_errors():
+                edition = await connection.fetchval("SELECT edition FROM store_state")
+                store = Store(connection, settings, edition, self._publish_letters, self._recent)
+                await store.prepare()
+            self._store = store
+        return self._store
+
+    def _disconnect(self) -> None:
+        connection, self._connection, self._store = self._connection, None, None
+        if connection is not None:
+            connection.terminate()
+
+    def _observe(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
+        metrics = self._metrics
+        metrics.batch_events.observe(batch.events)
+        metrics.write_seconds.observe(seconds)
+        metrics.stored.labels("event").inc(outcome.stored)
+        metrics.stored.labels("node_report").inc(outcome.node_reports)
+        metrics.duplicates.inc(outcome.duplicates)
+        metrics.fenced.inc(outcome.fenced)
+        metrics.staged_events.inc(outcome.staged)
+        self.newest_at = max(record.at_ms for record in batch.records) / 1000
+        log.debug(
+            "batch stored",
+            events=batch.events,
+            records=len(batch.records),
+            stored=outcome.stored,
+            duplicates=outcome.duplicates,
+            dead_letters=outcome.letters,
+            seconds=round(seconds, 4),
+        )

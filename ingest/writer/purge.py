@@ -1,0 +1,47 @@
+"""Removing what emptied buckets left behind: rows and rollups of keys that are retired.
+
+Nobody reads a retired key, so this is only about disk; it waits until no writer's transaction can still
+be storing under the key, and goes chunk by chunk, in short transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from schema.connections import Connection
+
+log = structlog.get_logger(__name__)
+
+_SQL_RETIRED = """
+SELECT bucket_key FROM bucket_keys
+WHERE retired_at < now() - $1::interval AND purged_at IS NULL ORDER BY retired_at LIMIT 20
+"""
+_SQL_CHUNKS = """
+SELECT range_start, range_end FROM timescaledb_information.chunks
+WHERE hypertable_schema = 'public' AND hypertable_name = 'events' ORDER BY range_start
+"""
+_SQL_DELETE = "DELETE FROM events WHERE bucket_key = $1 AND observed_at >= $2 AND observed_at < $3"
+_SQL_PURGED = "UPDATE bucket_keys SET purged_at = now() WHERE bucket_key = $1"
+_ROLLUPS = ("event_counts_minute", "event_counts_hour", "event_counts_day", "device_counts_day")
+
+
+async def purge(
+    connection: Connection, edition: str, margin_seconds: float, purged: Callable[[float], None]
+) -> None:
+    """Delete the rows of every retired key. In the community edition the rollups' rows of a retired key
+    stay until their range is refreshed: they are few, and unread."""
+    for retired in await connection.fetch(_SQL_RETIRED, timedelta(seconds=margin_seconds)):
+        key = retired["bucket_key"]
+        rows = 0
+        for chunk in await connection.fetch(_SQL_CHUNKS):
+            status = await connection.execute(_SQL_DELETE, key, chunk["range_start"], chunk["range_end"])
+            rows += int(status.rsplit(" ", 1)[1])
+        if edition == "apache":
+            for table in _ROLLUPS:
+                await connection.execute(f"DELETE FROM {table} WHERE bucket_key = $1", key)
+        await connection.execute(_SQL_PURGED, key)
+        purged(rows)
+        log.info("emptied bucket purged", bucket_key=key, rows=rows)

@@ -1,0 +1,101 @@
+"""Refreshing continuous aggregates so that a count is exact at every moment (community edition).
+
+A real-time aggregate answers from what is materialized below its watermark, and from raw rows above. A
+row that arrives late below the watermark is invisible until its hour is refreshed. The rules:
+
+- an hour is closed when it ended before the writer's transaction began; who stores rows into a closed
+  hour notes that hour in the ledger, in the same transaction;
+- a refresh ends at the hour before now minus the margin, and the margin is longer than any writer's
+  transaction; so whatever a refresh passes without seeing has its note in the ledger;
+- the ledger's entries are read before the refresh and struck by id after it; entries made meanwhile stay;
+- hours before days, since days are made of them; nothing else refreshes, and nothing below the raw floor;
+- readers take hours that are in the ledger from the raw rows, and no day that holds one from the days.
+
+A refresh must never begin above the watermark, or the hole between them would read as materialized.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from schema.connections import Connection
+from schema.tables import DEVICE_COUNTS_DAY, EVENT_COUNTS_DAY, EVENT_COUNTS_HOUR, EVENT_COUNTS_MINUTE, Rung
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+# In this order: days are read from hours.
+_ORDER = (EVENT_COUNTS_HOUR, EVENT_COUNTS_DAY, EVENT_COUNTS_MINUTE, DEVICE_COUNTS_DAY)
+
+_SQL_CLOCK = """
+SELECT date_trunc('hour', now() - $1::interval, 'UTC') AS until,
+       date_trunc('day', raw_floor + INTERVAL '1 day' - INTERVAL '1 microsecond', 'UTC') AS floor
+FROM store_state
+"""
+_SQL_WATERMARK = """
+SELECT _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(mat_hypertable_id)) AS watermark
+FROM _timescaledb_catalog.continuous_agg WHERE user_view_schema = 'public' AND user_view_name = $1
+"""
+_SQL_LATE = "SELECT late_hour_id, hour FROM late_hours WHERE hour < $1 ORDER BY hour"
+_SQL_STRIKE = "DELETE FROM late_hours WHERE late_hour_id = ANY($1::bigint[])"
+
+
+async def refresh_current(connection: Connection, margin_seconds: float) -> None:
+    """Materialize every rung from its watermark up to the last hour that is surely complete."""
+    until, floor = await _clock(connection, margin_seconds)
+    for rung in _ORDER:
+        end = _floored(until, rung)
+        watermark = await connection.fetchval(_SQL_WATERMARK, rung.table)
+        start = max(floor, _floored(watermark, rung)) if _is_finite(watermark) else floor
+        if start < end:
+            await _refresh(connection, rung, start, end)
+
+
+async def refresh_late(connection: Connection, margin_seconds: float) -> None:
+    """Refresh the hours that the ledger names, and strike exactly the entries read before."""
+    # First, so that no refresh below begins above a watermark.
+    await refresh_current(connection, margin_seconds)
+    until, floor = await _clock(connection, margin_seconds)
+    entries = await connection.fetch(_SQL_LATE, until)
+    if not entries:
+        return
+    hours = sorted({entry["hour"] for entry in entries if entry["hour"] >= floor})
+    for rung in _ORDER:
+        for start, end in coalesced(hours, rung, _floored(until, rung)):
+            await _refresh(connection, rung, start, end)
+    await connection.execute(_SQL_STRIKE, [entry["late_hour_id"] for entry in entries])
+
+
+def coalesced(hours: list[datetime], rung: Rung, end: datetime) -> list[tuple[datetime, datetime]]:
+    """The rung's periods that hold ``hours``, neighbours joined, none that reaches beyond ``end``."""
+    width = timedelta(seconds=rung.period_seconds) if rung.period_seconds >= 3600 else HOUR
+    ranges: list[tuple[datetime, datetime]] = []
+    for hour in hours:
+        start = _floored(hour, rung)
+        if start + width > end:
+            continue
+        if ranges and start <= ranges[-1][1]:
+            ranges[-1] = (ranges[-1][0], max(ranges[-1][1], start + width))
+        else:
+            ranges.append((start, start + width))
+    return ranges
+
+
+def _floored(moment: datetime, rung: Rung) -> datetime:
+    """The start of the hour or the day that the rung's refreshes are aligned to."""
+    whole = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return whole.replace(hour=0) if rung.period_seconds >= 86_400 else whole
+
+
+def _is_finite(moment: datetime | None) -> bool:
+    return moment is not None and datetime(1900, 1, 1, tzinfo=UTC) < moment < datetime(9000, 1, 1, tzinfo=UTC)
+
+
+async def _clock(connection: Connection, margin_seconds: float) -> tuple[datetime, datetime]:
+    row = await connection.fetchrow(_SQL_CLOCK, timedelta(seconds=margin_seconds))
+    assert row is not None
+    return row["until"], row["floor"]
+
+
+async def _refresh(connection: Connection, rung: Rung, start: datetime, end: datetime) -> None:
+    await connection.execute("CALL refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)",
+                             rung.table, start, end)  # fmt: skip

@@ -1,0 +1,375 @@
+"""The one transaction that makes an event stored: offsets, rows, rollups, ledger, dead letters.
+
+It begins with the partitions' offsets, moved by compare-and-set: a writer that lost a partition moves
+nothing and writes nothing. Then come the buckets' keys and fences, the rows (copied, or through a
+staging table where one may be a repeat), and the counts of exactly those rows that were inserted.
+Whatever stops the transaction leaves all of it undone; the same batch may be tried again at any time.
+
+Neighbours: ``lane`` calls ``Store.write`` and decides about retries, ``batch`` decides everything that
+needs no database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from ingest.writer import statements
+from ingest.writer.batch import (
+    Batch,
+    Bounds,
+    BucketState,
+    Counts,
+    DeadLetter,
+    Fence,
+    Run,
+    Screened,
+    copy_stream,
+    postgres_minute,
+    screen,
+    suspects,
+)
+from ingest.writer.recent import Recent
+from schema.connections import Connection
+from schema.errors import WeirError
+from schema.records import POSTGRES_EPOCH_MICROSECONDS, well_formed
+from schema.settings import WriterSettings
+from schema.tables import EVENT_COLUMNS, NODE_REPORT_COLUMNS, ROLLUP_SHARDS
+
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_STAMPED_WINDOW = timedelta(hours=24)
+
+Publish = Callable[[list[DeadLetter], dict[int, int]], Awaitable[None]]
+
+# What PostgreSQL says of a row that it will never take: bad text, bad JSON, a broken check, an index row too large.
+_POISON = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.UntranslatableCharacterError,
+    asyncpg.StatementTooComplexError,
+    asyncpg.ProtocolViolationError,
+)
+
+
+class StaleOffsets(WeirError):
+    """Some partitions of the batch do not stand where we think: another writer has them, or had."""
+
+    def __init__(self, partitions: set[int]) -> None:
+        super().__init__(f"partitions {sorted(partitions)} have moved under us")
+        self.partitions = partitions
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a committed transaction did, in events."""
+
+    stored: int = 0
+    node_reports: int = 0
+    duplicates: int = 0
+    fenced: int = 0
+    staged: int = 0
+    letters: int = 0
+
+
+class Store:
+    """Writes batches over one connection. Not for two tasks at once."""
+
+    def __init__(
+        self, connection: Connection, settings: WriterSettings, edition: str, publish_letters: Publish, recent: Recent
+    ) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._apache = edition == "apache"
+        self._publish_letters = publish_letters
+        self._recent = recent
+        self._topic = settings.kafka_events_topic
+
+    async def prepare(self) -> None:
+        """Make the session's staging tables."""
+        await self._connection.execute(statements.STAGE_EVENTS)
+        await self._connection.execute(statements.STAGE_NODE_REPORTS)
+
+    async def write(self, batch: Batch) -> Outcome:
+        """Store a batch behind where its partitions stand.
+
+        Raises StaleOffsets, DeadLetterFlood, Unavailable, and asyncpg's errors; then nothing was written,
+        except that a lost connection leaves the commit itself unknown.
+        """
+        connection = self._connection
+        await connection.execute(statements.BEGIN)
+        try:
+            outcome, hashes = await self._write(batch)
+            await connection.execute("COMMIT")
+        except BaseException:
+            # Best effort: the server undoes it anyway when the connection goes.
+            with contextlib.suppress(Exception):
+                await connection.execute("ROLLBACK", timeout=2)
+            raise
+        self._recent.remember(hashes)
+        return outcome
+
+    async def _write(self, batch: Batch) -> tuple[Outcome, set[int]]:
+        started_at, raw_floor = await self._move_offsets(batch)
+        epochs = {partition: standing.epoch for partition, standing in batch.standings.items()}
+        bounds = Bounds(
+            _postgres_microseconds(raw_floor),
+            _postgres_microseconds(started_at) + self._settings.future_slack_seconds * 1_000_000,
+        )
+        screened = screen(batch, await self._bucket_states(batch), epochs, bounds)
+        outcome = Outcome(fenced=screened.fenced)
+        counts = Counts()
+        fresh, doubtful, hashes = suspects(screened.events, self._recent)
+        doubtful += await self._unknown_stamped(screened, outcome)
+        doubtful += await self._copy_fresh(fresh, counts, screened.letters, outcome)
+        await self._store_staged(doubtful, counts, screened.letters, outcome)
+        await self._store_node_reports(screened, outcome)
+        await self._add_counts(counts)
+        await self._note_late_hours(counts, started_at)
+        await self._store_letters(screened.letters, epochs, outcome)
+        return outcome, hashes
+
+    async def _move_offsets(self, batch: Batch) -> tuple[datetime, datetime]:
+        ends, standings = batch.ends(), batch.standings
+        partitions = sorted(ends)
+        row = await self._connection.fetchrow(
+            statements.MOVE_OFFSETS,
+            self._topic,
+            partitions,
+            [standings[p].epoch for p in partitions],
+            [standings[p].next_offset for p in partitions],
+            [ends[p][0] for p in partitions],
+            [batch.last_record_ids[p] for p in partitions],
+            [_UNIX_EPOCH + timedelta(milliseconds=ends[p][1]) for p in partitions],
+        )
+        assert row is not None
+        if stale := set(partitions) - set(row["moved"]):
+            raise StaleOffsets(stale)
+        return row["started_at"], row["raw_floor"]
+
+    async def _bucket_states(self, batch: Batch) -> dict[str, BucketState]:
+        bucket_ids = batch.bucket_ids()
+        states = {
+            row["bucket_id"]: BucketState(row["bucket_key"], row["deleted"], {})
+            for row in await self._connection.fetch(statements.BUCKETS, bucket_ids)
+        }
+        for row in await self._connection.fetch(statements.FENCES, self._topic, bucket_ids):
+            if row["bucket_id"] in states:
+                states[row["bucket_id"]].fences[row["partition"]] = Fence(
+                    row["epoch"], row["fence_offset"], _postgres_microseconds(row["fenced_at"])
+                )
+        return states
+
+    async def _unknown_stamped(self, screened: Screened, outcome: Outcome) -> list[Run]:
+        """The stamped rows that are not repeats of the last 24 hours, or of this batch."""
+        wanted: dict[tuple[int, str], tuple[Run, int]] = {}
+        for run in screened.stamped:
+            for index, identity in enumerate(run.identities):
+                try:
+                    name = identity[16:].decode()
+                    if "\x00" in name:
+                        raise ValueError("holds U+0000")
+                except ValueError as error:
+                    screened.letters.append(run.letter(index, "data", f"id: {error}"))
+                    continue
+                if (run.bucket_key, name) in wanted:
+                    outcome.duplicates += 1
+                else:
+                    wanted[run.bucket_key, name] = (run, index)
+        if not wanted:
+            return []
+        moments = [_POSTGRES_EPOCH + run.moments[i] * _MICROSECOND for run, i in wanted.values()]
+        known = await self._connection.fetch(
+            statements.STAMPED_KNOWN,
+            [key for key, _ in wanted],
+            [name for _, name in wanted],
+            moments,
+            min(moments) - _STAMPED_WINDOW,
+        )
+        repeats = {row["position"] - 1 for row in known}
+        outcome.duplicates += len(repeats)
+        return [run.part([i]) for place, (run, i) in enumerate(wanted.values()) if place not in repeats]
+
+    async def _copy_fresh(
+        self, runs: list[Run], counts: Counts, letters: list[DeadLetter], outcome: Outcome
+    ) -> list[Run]:
+        """Copy rows that are probably new; return those that must go through the staging table after all."""
+        to_stage: list[Run] = []
+
+        async def copy(part: list[Run]) -> None:
+            try:
+                await self._copy("events", EVENT_COLUMNS, part)
+            except asyncpg.UniqueViolationError:
+                to_stage.extend(part)
+                return
+            for run in part:
+                counts.add_run(run, run.partition % ROLLUP_SHARDS)
+                outcome.stored += len(run)
+
+        await _bisected(runs, copy, letters)
+        return to_stage
+
+    async def _store_staged(
+        self, runs: list[Run], counts: Counts, letters: list[DeadLetter], outcome: Outcome
+    ) -> None:
+        """Store rows of which some may be there already."""
+        if not runs:
+            return
+        shard = runs[0].partition % ROLLUP_SHARDS
+        staged = 0
+        inserted = 0
+
+        async def stage(part: list[Run]) -> None:
+            nonlocal staged, inserted
+            await self._connection.execute("SAVEPOINT staged")
+            try:
+                await self._copy("stage_events", EVENT_COLUMNS, part)
+                rows = await self._connection.fetch(statements.INSERT_STAGED_EVENTS)
+                await self._connection.execute("TRUNCATE stage_events; RELEASE SAVEPOINT staged")
+            except asyncpg.PostgresError:
+                await self._connection.execute("ROLLBACK TO SAVEPOINT staged")
+                raise
+            for row in rows:
+                count = row["event_count"]
+                counts.add(
+                    row["bucket_key"], row["name"], row["app"], row["server"], row["minute"], shard, count
+                )
+                inserted += count
+            staged += sum(map(len, part))
+
+        await _bisected(runs, stage, letters)
+        outcome.staged += staged
+        outcome.stored += inserted
+        outcome.duplicates += staged - inserted
+
+    async def _store_node_reports(self, screened: Screened, outcome: Outcome) -> None:
+        async def stage(part: list[Run]) -> None:
+            await self._connection.execute("SAVEPOINT staged")
+            try:
+                await self._copy("stage_node_reports", NODE_REPORT_COLUMNS, part)
+                status = await self._connection.execute(statements.INSERT_STAGED_NODE_REPORTS)
+                await self._connection.execute("TRUNCATE stage_node_reports; RELEASE SAVEPOINT staged")
+            except asyncpg.PostgresError:
+                await self._connection.execute("ROLLBACK TO SAVEPOINT staged")
+                raise
+            inserted = int(status.rsplit(" ", 1)[1])
+            outcome.node_reports += inserted
+            outcome.duplicates += sum(map(len, part)) - inserted
+
+        await _bisected(screened.node_reports, stage, screened.letters)
+
+    async def _copy(self, table: str, columns: tuple[str, ...], runs: list[Run]) -> None:
+        """COPY under a savepoint of its own: one bad row would end the whole transaction otherwise."""
+        connection = self._connection
+        await connection.execute("SAVEPOINT copied")
+        try:
+            await connection.copy_to_table(
+                table, source=_stream(runs), columns=columns, format="binary", timeout=self._settings.transaction_seconds
+            )
+            await connection.execute("RELEASE SAVEPOINT copied")
+        except asyncpg.PostgresError:
+            await connection.execute("ROLLBACK TO SAVEPOINT copied")
+            raise
+
+    async def _add_counts(self, counts: Counts) -> None:
+        if not self._apache or not counts.minutes:
+            return
+        keys, names, minutes, shards = zip(*counts.minutes, strict=True)
+        await self._connection.execute(
+            statements.ADD_MINUTES, keys, names, list(map(_minute_moment, minutes)), shards, [*counts.minutes.values()]
+        )
+        for statement, periods in ((statements.ADD_HOURS, counts.hours), (statements.ADD_DAYS, counts.days)):
+            keys, names, apps, servers, starts, shards = zip(*periods, strict=True)
+            moments = list(map(_minute_moment, starts))
+            await self._connection.execute(
+                statement, keys, names, apps, servers, moments, shards, [*periods.values()]
+            )
+
+    async def _note_late_hours(self, counts: Counts, started_at: datetime) -> None:
+        late = counts.hours_before(postgres_minute((started_at - _UNIX_EPOCH) // _MICROSECOND))
+        if late:
+            await self._connection.execute(statements.NOTE_LATE_HOURS, list(map(_minute_moment, late)))
+
+    async def _store_letters(self, letters: list[DeadLetter], epochs: dict[int, int], outcome: Outcome) -> None:
+        if not letters:
+            return
+        await self._publish_letters(letters, epochs)
+        await self._connection.execute(
+            statements.ADD_DEAD_LETTERS,
+            self._topic,
+            [letter.partition for letter in letters],
+            [epochs[letter.partition] for letter in letters],
+            [letter.offset for letter in letters],
+            [letter.position for letter in letters],
+            [letter.bucket_id for letter in letters],
+            [letter.reason for letter in letters],
+            [letter.payload for letter in letters],
+        )
+        outcome.letters = len(letters)
+
+
+async def _bisected(
+    runs: list[Run], attempt: Callable[[list[Run]], Awaitable[None]], letters: list[DeadLetter]
+) -> None:
+    """Attempt all rows at once; where PostgreSQL refuses, halve until the culprit is alone, and bury it."""
+    if not any(map(len, runs)):
+        return
+    try:
+        await attempt(runs)
+    except (*_POISON, asyncpg.InternalServerError) as error:
+        total = sum(map(len, runs))
+        if total == 1:
+            culprit = next(run for run in runs if len(run))
+            # An internal error is the row's fault only if the row is not what our codec writes.
+            if isinstance(error, asyncpg.InternalServerError) and well_formed(culprit.segment.kind, culprit.tails[0]):
+                raise
+            letters.append(culprit.letter(0, "data", _reason(error)))
+            return
+        left, right = _halves(runs, total // 2)
+        await _bisected(left, attempt, letters)
+        await _bisected(right, attempt, letters)
+
+
+def _halves(runs: list[Run], size: int) -> tuple[list[Run], list[Run]]:
+    left: list[Run] = []
+    right: list[Run] = []
+    for run in runs:
+        taken = sum(map(len, left))
+        if taken + len(run) <= size:
+            left.append(run)
+        elif taken >= size:
+            right.append(run)
+        else:
+            cut = size - taken
+            left.append(run.part(range(cut)))
+            right.append(run.part(range(cut, len(run))))
+    return left, right
+
+
+def _reason(error: Exception) -> str:
+    detail = getattr(error, "detail", None)
+    # Text that PostgreSQL quotes may itself hold what it could not store.
+    text = f"PostgreSQL: {error}{f' ({detail})' if detail else ''}"
+    return text.replace("\x00", "�").encode("utf-8", "replace").decode()[:500]
+
+
+async def _stream(runs: list[Run]) -> Any:
+    for chunk in copy_stream(runs):
+        yield chunk
+
+
+def _postgres_microseconds(moment: datetime) -> int:
+    return (moment - _UNIX_EPOCH) // _MICROSECOND - POSTGRES_EPOCH_MICROSECONDS
+
+
+def _minute_moment(minute: int) -> datetime:
+    return _POSTGRES_EPOCH + timedelta(minutes=minute)
+
+
