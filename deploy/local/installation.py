@@ -1,6 +1,6 @@
 """Fetches both servers of the local stack, side by side, and shows how far each has come.
 
-Neighbours: `make setup` runs this file as a module; `kafka` and `timescale` do the work.
+Neighbours: `make setup` runs this file as a module, `weir up` calls it; `kafka` and `timescale` do the work.
 Guarantee: bounded by the bounds of the two; what is there already costs nothing.
 """
 
@@ -18,19 +18,28 @@ from deploy.local.downloads import Progress, ProgressCallback
 from schema.errors import WeirError
 
 
-def install_all(progress: ProgressCallback) -> list[Path]:
-    """Install Kafka and the database at the same time; returns their folders.
+def install_all(
+    progress: ProgressCallback, *, kafka_wanted: bool = True, database_wanted: bool = True
+) -> list[Path]:
+    """Install Kafka and the database, or what is wanted of them, at the same time; returns their folders.
 
     Raises:
         Unavailable: one of them could not be had; the other is finished first.
     """
-    parts: list[Callable[[ProgressCallback], Path]] = [kafka.install, timescale.install]
-    with ThreadPoolExecutor(len(parts), thread_name_prefix="install") as pool:
+    parts: list[Callable[[ProgressCallback], Path]] = []
+    if kafka_wanted:
+        parts.append(kafka.install)
+    if database_wanted:
+        parts.append(timescale.install)
+    with ThreadPoolExecutor(2, thread_name_prefix="install") as pool:
         return [answer.result() for answer in [pool.submit(part, progress) for part in parts]]
 
 
-def main() -> int:
-    """Install with a bar for each part on a terminal, and with a line at its end elsewhere."""
+def show_installation(*, kafka_wanted: bool = True, database_wanted: bool = True) -> bool:
+    """Install with a bar for each part on a terminal, and with a line at its end elsewhere.
+
+    False: something could not be had, and why has been said.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.fields[part]:<9}"),
@@ -52,11 +61,16 @@ def main() -> int:
                 elif progress.fraction in (0.0, 1.0):
                     console.print(progress.text)
 
-            install_all(show)
+            install_all(show, kafka_wanted=kafka_wanted, database_wanted=database_wanted)
     except WeirError as error:
         console.print(error.message, style="red", markup=False, highlight=False)
-        return 1
-    return 0
+        return False
+    return True
+
+
+def main() -> int:
+    """Install both; returns an exit code."""
+    return 0 if show_installation() else 1
 
 
 if __name__ == "__main__":

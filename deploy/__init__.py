@@ -1,0 +1,5 @@
+"""How Weir gets onto machines and is kept running there.
+
+In the order in which a person meets them: `cli` (the `weir` command), `local` (the whole stack on one machine,
+without Docker).
+"""

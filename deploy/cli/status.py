@@ -1,0 +1,120 @@
+"""`weir status`: one line for each process, asked at this moment.
+
+Neighbours: `deploy.local.state` says what should run, each process's /readyz whether it does.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from deploy.cli.screens import TITLES
+from deploy.local.paths import local_paths
+from deploy.local.readiness import missing_parts
+from deploy.local.state import (
+    Phase,
+    ProcessState,
+    StackState,
+    Standing,
+    is_supervised,
+    living_process,
+    read_state,
+    survivors,
+)
+
+EXIT_READY, EXIT_NOT_READY, EXIT_DOWN = 0, 1, 3
+COLOURS = {Standing.READY: "green", Standing.STARTING: "yellow", Standing.RESTARTING: "yellow"}
+
+
+def show_status() -> int:
+    """Print the table; returns the exit code."""
+    console = Console(soft_wrap=True, highlight=False)
+    home = local_paths().home
+    state = read_state(home)
+    if state is None or not is_supervised(home):
+        return show_down(console, home, state)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        looks = list(pool.map(looked_at, state.processes))
+    table = Table(
+        "process", "standing", "pid", "since", "restarts", "memory", "address", "", box=None, pad_edge=False
+    )
+    for process in looks:
+        table.add_row(*cells(process))
+    console.print(table)
+    for part, given in (("Kafka", state.kafka_bootstrap), ("database", state.database_dsn)):
+        if given is not None and part.lower() not in {process.name for process in looks}:
+            console.print(f"[dim]{part} is a given one and not supervised here[/dim]")
+    ready = state.phase is Phase.READY and all(process.standing is Standing.READY for process in looks)
+    console.print(
+        f"\nThe stack is {state.phase}, supervised by process {state.supervisor_pid}; data in {home}"
+    )
+    return EXIT_READY if ready else EXIT_NOT_READY
+
+
+def show_down(console: Console, home: Path, state: StackState | None) -> int:
+    """Say that nothing is up, and what the last supervisor left."""
+    console.print(f"Weir is down (data in {home})")
+    if state is not None and state.phase is Phase.FAILED:
+        console.print(f"The last start failed: {state.note}")
+    elif state is not None:
+        console.print(f"Its supervisor (process {state.supervisor_pid}) ended without taking it down.")
+        for name, process in survivors(state).items():
+            console.print(
+                f"  {TITLES.get(name, name)} still runs as process {process.pid}; weir down ends it"
+            )
+    return EXIT_DOWN
+
+
+def looked_at(process: ProcessState) -> ProcessState:
+    """A process as it is now: what it says itself counts more than what was noted of it."""
+    if process.standing is not Standing.READY:
+        return process
+    if living_process(process.pid, process.pid_created_at) is None:
+        return process.model_copy(update={"standing": Standing.RESTARTING, "note": "has just ended"})
+    if process.url is None or not process.url.startswith("http"):
+        return process
+    missing = missing_parts(f"{process.url}/readyz")
+    if missing is None:
+        return process
+    return process.model_copy(update={"standing": Standing.STARTING, "note": f"not ready: {missing}"})
+
+
+def cells(process: ProcessState) -> tuple[str, ...]:
+    """The row of a process."""
+    colour = COLOURS.get(process.standing, "red")
+    return (
+        TITLES.get(process.name, process.name),
+        f"[{colour}]{process.standing}[/{colour}]",
+        str(process.pid or ""),
+        age(process.since),
+        str(process.restarts or ""),
+        memory(process.pid),
+        process.url or "",
+        process.note,
+    )
+
+
+def age(since: datetime | None) -> str:
+    """How long ago, in the largest fitting unit."""
+    if since is None:
+        return ""
+    seconds = max(0, int((datetime.now(UTC) - since).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def memory(pid: int | None) -> str:
+    """Memory of a process and its children in MB, what they share counted once."""
+    if pid is None:
+        return ""
+    try:
+        process = psutil.Process(pid)
+        parts = (process, *process.children(recursive=True))
+        return f"{sum(part.memory_full_info().pss for part in parts) / 1e6:.0f} MB"
+    except psutil.Error:
+        return ""
