@@ -31,9 +31,13 @@ SELECT date_trunc('hour', now() - $1::interval, 'UTC') AS until,
        date_trunc('day', raw_floor + INTERVAL '1 day' - INTERVAL '1 microsecond', 'UTC') AS floor
 FROM store_state
 """
+# Null while nothing is materialized: the watermark then lies before all of time, where no client can follow.
 _SQL_WATERMARK = """
-SELECT _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(mat_hypertable_id)) AS watermark
-FROM _timescaledb_catalog.continuous_agg WHERE user_view_schema = 'public' AND user_view_name = $1
+SELECT nullif(greatest(watermark, TIMESTAMPTZ '1900-01-01 00:00:00+00'), TIMESTAMPTZ '1900-01-01 00:00:00+00')
+FROM (
+    SELECT _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(mat_hypertable_id)) AS watermark
+    FROM _timescaledb_catalog.continuous_agg WHERE user_view_schema = 'public' AND user_view_name = $1
+) AS materialized
 """
 _SQL_LATE = "SELECT late_hour_id, hour FROM late_hours WHERE hour < $1 ORDER BY hour"
 _SQL_STRIKE = "DELETE FROM late_hours WHERE late_hour_id = ANY($1::bigint[])"
@@ -44,8 +48,8 @@ async def refresh_current(connection: Connection, margin_seconds: float) -> None
     until, floor = await _clock(connection, margin_seconds)
     for rung in _ORDER:
         end = _floored(until, rung)
-        watermark = await connection.fetchval(_SQL_WATERMARK, rung.table)
-        start = max(floor, _floored(watermark, rung)) if _is_finite(watermark) else floor
+        watermark: datetime | None = await connection.fetchval(_SQL_WATERMARK, rung.table)
+        start = floor if watermark is None else max(floor, _floored(watermark, rung))
         if start < end:
             await _refresh(connection, rung, start, end)
 
@@ -84,10 +88,6 @@ def _floored(moment: datetime, rung: Rung) -> datetime:
     """The start of the hour or the day that the rung's refreshes are aligned to."""
     whole = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     return whole.replace(hour=0) if rung.period_seconds >= 86_400 else whole
-
-
-def _is_finite(moment: datetime | None) -> bool:
-    return moment is not None and datetime(1900, 1, 1, tzinfo=UTC) < moment < datetime(9000, 1, 1, tzinfo=UTC)
 
 
 async def _clock(connection: Connection, margin_seconds: float) -> tuple[datetime, datetime]:
