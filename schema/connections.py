@@ -141,11 +141,11 @@ def new_producer(settings: KafkaSettings) -> AIOKafkaProducer:
     )
 
 
-def new_group_consumer(settings: KafkaSettings, group: str, session_seconds: float) -> AIOKafkaConsumer:
+def new_group_consumer(settings: KafkaSettings, session_seconds: float) -> AIOKafkaConsumer:
     """A consumer of the writers' group: offsets are kept in PostgreSQL, never in Kafka."""
     return AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap,
-        group_id=group,
+        group_id=settings.kafka_group,
         enable_auto_commit=False,
         auto_offset_reset="none",
         session_timeout_ms=int(session_seconds * 1000),

@@ -36,6 +36,7 @@ class KafkaSettings(SettingsGroup):
     kafka_dead_letters_topic: str = Field(
         "weir.dead-letters", description="Topic of what could not be stored."
     )
+    kafka_group: str = Field("weir-writer", description="Consumer group of the writers.")
     kafka_partitions: int = Field(
         8, ge=1, le=1024, description="Partitions of the events topic; fixed for the topic's life."
     )

@@ -25,7 +25,6 @@ from schema.settings import WriterSettings
 
 log = structlog.get_logger(__name__)
 
-GROUP = "weir-writer"
 _POLL_MS = 200
 _RELEASE_SECONDS = 4.0
 
@@ -74,7 +73,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.wait({preparing}, timeout=2.0)
 
     async def _session(self, stop: asyncio.Event) -> None:
-        consumer = new_group_consumer(self._settings, GROUP, self._settings.session_seconds)
+        consumer = new_group_consumer(self._settings, self._settings.session_seconds)
         try:
             await consumer.start()
             self._consumer = consumer
