@@ -1,6 +1,7 @@
 """The doors of the query API, and what every door has in common.
 
 In the order in which a request meets them: ``http`` (fittings of every HTTP door, the gateway's too:
-serving, request ids, bodies, problems, health), ``tenancy`` (who is calling and what they may),
-``surfaces`` (one file for each dialect), ``process`` (the query API's process).
+serving, request ids, bodies, authentication, problems, health), ``surfaces`` (one file for each dialect),
+``tenancy`` (who owns what), ``front`` (two pages for a browser), ``app`` (all of it together, with its
+clients), ``process`` (the query API's process).
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import asyncpg
 
@@ -17,7 +17,7 @@ _MOST_ROWS = 1_000
 _BATCH_BYTES = 1024 * 1024
 
 
-async def batches(reader: Reader, page: Page) -> AsyncIterator[list[asyncpg.Record]]:
+async def batches(reader: Reader, page: Page) -> AsyncGenerator[list[asyncpg.Record], None]:
     """Rows of ``sql.events_page``, in order; a snapshot and its connection are held until the end.
 
     Close it when you stop early. Raises Unavailable, also in the midst of it.

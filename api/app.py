@@ -1,0 +1,135 @@
+"""The query API as an application: its clients, its surfaces, its health.
+
+Two pools: the primary (credentials, tenancy, deletions) and the one that questions run on, which may be
+a replica. A receipt is waited for where the question will run. /readyz needs the database and its
+migrations; Kafka is needed for deletions only, so without it the process is ready, and degraded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from api.front import add_front_routes
+from api.http.bodies import Allowance
+from api.http.health import Check, add_health_routes
+from api.http.problems import door, message_form
+from api.surfaces.bucket_events import BucketEvents
+from api.tenancy.log_ends import LogEnds
+from query.execute import Reader, pool_options
+from schema.connections import Duty, Pool, acquired, close_pool, open_pool
+from schema.metrics import ApiMetrics, DoorMetrics
+from schema.migrations.migrate import newest_revision
+from schema.settings import ApiSettings
+
+# Bodies held at one time, in requests of the largest size.
+_BODIES = 16
+_POOL_GRACE_SECONDS = 3.0
+# The client gives up a question a moment after the server should have.
+_DEADLINE_SLACK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """What lives as long as the process."""
+
+    primary: Pool
+    reader: Reader
+    log_ends: LogEnds
+
+
+@asynccontextmanager
+async def clients(settings: ApiSettings) -> AsyncIterator[Clients]:
+    """Both pools and the Kafka client. None of them connects before it is needed."""
+    options = pool_options(settings)
+    primary = await open_pool(settings, Duty.API, server_settings=options)
+    questions = await open_pool(
+        settings,
+        Duty.API,
+        dsn=settings.database_read_dsn,
+        server_settings=options,
+        command_seconds=settings.query_seconds + _DEADLINE_SLACK_SECONDS,
+    )
+    log_ends = LogEnds(settings)
+    try:
+        yield Clients(primary, Reader(questions, acquire_seconds=settings.database_connect_seconds), log_ends)
+    finally:
+        await log_ends.close()
+        await close_pool(questions, _POOL_GRACE_SECONDS)
+        await close_pool(primary, _POOL_GRACE_SECONDS)
+
+
+def build_app(settings: ApiSettings, parts: Clients, registry: CollectorRegistry) -> web.Application:
+    """The application, ready to be served."""
+    forms = {"/api/bucket": message_form}
+    app = web.Application(
+        middlewares=[door(DoorMetrics(registry), forms)], client_max_size=settings.request_bytes
+    )
+    BucketEvents(
+        settings,
+        parts.primary,
+        parts.reader,
+        parts.log_ends,
+        Allowance(settings.request_bytes * _BODIES),
+        ApiMetrics(registry),
+    ).add_routes(app)
+    add_front_routes(app)
+    health = Health(parts, settings)
+    add_health_routes(app, health.checks(), registry, facts=health.facts)
+    return app
+
+
+class Health:
+    """What /readyz asks, and the facts that it shows: edition and revision, as last seen."""
+
+    def __init__(self, parts: Clients, settings: ApiSettings) -> None:
+        self._parts = parts
+        self._connect_seconds = settings.database_connect_seconds
+        self._wanted = newest_revision()
+        self._separate_reader = settings.database_read_dsn is not None
+        self._facts = {"edition": "unknown", "revision": "unknown"}
+
+    def checks(self) -> list[Check]:
+        """What /readyz asks, in order."""
+        found = [Check("database", self._database), Check("migrations", self._migrations)]
+        if self._separate_reader:
+            found.append(Check("read_database", self._read_database))
+        return [*found, Check("kafka", self._kafka, required=False)]
+
+    def facts(self) -> Mapping[str, str]:
+        """What it found."""
+        return self._facts
+
+    async def _database(self) -> str | None:
+        async with acquired(self._parts.primary, self._connect_seconds) as connection:
+            await connection.execute("SELECT")
+        return None
+
+    async def _read_database(self) -> str | None:
+        async with acquired(self._parts.reader.pool, self._connect_seconds) as connection:
+            await connection.execute("SELECT")
+        return None
+
+    async def _migrations(self) -> str | None:
+        try:
+            async with acquired(self._parts.primary, self._connect_seconds) as connection:
+                row = await connection.fetchrow(
+                    "SELECT edition, version_num FROM store_state CROSS JOIN alembic_version"
+                )
+        except asyncpg.UndefinedTableError:
+            row = None
+        if row is None:
+            return "not migrated; run weir migrate"
+        self._facts = {"edition": row["edition"], "revision": row["version_num"]}
+        if row["version_num"] != self._wanted:
+            return f"at revision {row['version_num']}, this code wants {self._wanted}; run weir migrate"
+        return None
+
+    async def _kafka(self) -> str | None:
+        await self._parts.log_ends.end_offsets()
+        return None

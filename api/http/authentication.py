@@ -1,0 +1,132 @@
+"""Who is calling, and may they: one query for the credential and the bucket, one pure decision.
+
+A credential is an access token (``Authorization: Bearer …``) or an API key (``X-Api-Key: …``). Clients of
+the bucket API send ``Bearer null`` before they have a token: that is no credential. The rules themselves
+are ``schema.identities.may``; what comes out of here is the only way to a bucket's internal key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schema.connections import Pool, acquired
+from schema.errors import Denied
+from schema.identities import (
+    BUCKET_ID,
+    Action,
+    Caller,
+    Scope,
+    bucket_role,
+    looks_like_secret,
+    may,
+    same_digest,
+    secret_digest,
+)
+
+_DAY_MICROSECONDS = 86_400 * 1_000_000
+_NO_TOKEN = frozenset({"", "null", "undefined"})
+
+# One row if the credential stands, none if it does not. $1: digest, $2: bucket id, $3: whether it is a key.
+_RESOLVE = """
+WITH credential AS (
+    SELECT token.secret_sha256, token.user_id, NULL::text AS scope, NULL::text AS key_bucket_id
+    FROM access_tokens AS token
+    LEFT JOIN refresh_tokens AS refresh USING (refresh_token_id)
+    WHERE NOT $3::boolean AND token.secret_sha256 = $1::bytea
+        AND token.revoked_at IS NULL AND token.expires_at > now() AND refresh.revoked_at IS NULL
+    UNION ALL
+    SELECT secret_sha256, user_id, scope, bucket_id
+    FROM api_keys
+    WHERE $3::boolean AND secret_sha256 = $1::bytea AND revoked_at IS NULL
+)
+SELECT credential.*, coalesce(users.superuser, false) AS superuser,
+    buckets.bucket_key, buckets.retention_days,
+    bucket_members.role AS bucket_role, workspace_members.role AS workspace_role,
+    (extract(epoch FROM now()) * 1000000)::bigint AS now_microseconds
+FROM credential
+LEFT JOIN users USING (user_id)
+LEFT JOIN buckets ON buckets.bucket_id = $2::text AND buckets.deleted_at IS NULL
+LEFT JOIN bucket_members
+    ON bucket_members.bucket_id = buckets.bucket_id AND bucket_members.user_id = credential.user_id
+LEFT JOIN workspace_members
+    ON workspace_members.workspace_id = buckets.workspace_id AND workspace_members.user_id = users.user_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A secret as it was sent. ``is_key``: an API key, else an access token."""
+
+    secret: str
+    is_key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BucketAccess:
+    """A caller's granted access to one bucket.
+
+    ``visible_from``: microseconds since 1970; what is older is past the bucket's retention.
+    """
+
+    caller: Caller
+    bucket_id: str
+    bucket_key: int
+    visible_from: int
+
+
+def credential_of(headers: Mapping[str, str]) -> Credential | None:
+    """The credential of a request, the token before the key. Pure."""
+    scheme, _, token = headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and token.strip() not in _NO_TOKEN:
+        return Credential(token.strip(), is_key=False)
+    key = headers.get("X-Api-Key", "").strip()
+    return Credential(key, is_key=True) if key else None
+
+
+async def authorize(
+    pool: Pool, headers: Mapping[str, str], bucket_id: str, action: Action, *, acquire_seconds: float
+) -> BucketAccess:
+    """The caller's access to ``bucket_id`` for ``action``.
+
+    Raises Denied: 401 without a credential that stands, 404 for a bucket that is not there, 403 without the
+    right. Raises Unavailable.
+    """
+    credential = credential_of(headers)
+    if credential is None:
+        raise Denied(
+            "no credential; send Authorization: Bearer and an access token, or X-Api-Key", status=401
+        )
+    if not looks_like_secret(credential.secret):
+        raise _unknown(credential)
+    digest = secret_digest(credential.secret)
+    async with acquired(pool, acquire_seconds) as connection:
+        row = await connection.fetchrow(_RESOLVE, digest, bucket_id, credential.is_key)
+    if row is None or not same_digest(row["secret_sha256"], digest):
+        raise _unknown(credential)
+    return granted(dict(row), bucket_id, action)
+
+
+def granted(row: Mapping[str, Any], bucket_id: str, action: Action) -> BucketAccess:
+    """The decision over a row of the query above. Raises Denied (404, 403). Pure."""
+    if row["bucket_key"] is None or BUCKET_ID.fullmatch(bucket_id) is None:
+        raise Denied("no bucket of this id", status=404)
+    caller = Caller(
+        user_id=row["user_id"],
+        superuser=row["superuser"],
+        scope=None if row["scope"] is None else Scope(row["scope"]),
+        key_bucket_id=row["key_bucket_id"],
+    )
+    if not may(caller, action, bucket_id, bucket_role(row["bucket_role"], row["workspace_role"])):
+        raise Denied(f"this credential does not allow to {action.value.replace('_', ' ')} in this bucket")
+    retention_days = row["retention_days"]
+    visible_from = 0
+    if retention_days is not None:
+        visible_from = max(0, row["now_microseconds"] - retention_days * _DAY_MICROSECONDS)
+    return BucketAccess(caller, bucket_id, row["bucket_key"], visible_from)
+
+
+def _unknown(credential: Credential) -> Denied:
+    what = "API key" if credential.is_key else "access token"
+    return Denied(f"the {what} is unknown, expired or revoked", status=401)

@@ -1,0 +1,229 @@
+"""Events of a bucket: list, histogram, names by app, deletion. docs/query.md lists every parameter.
+
+Four calls under ``/api/bucket/{id}/data/``, in the form that the clients of that API expect: errors are
+``{"msg"}``, and a database that is away is a 500. Each call resolves its caller first, then reads its
+parameters, then waits for the receipt it carries, then asks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from api.http.authentication import BucketAccess, authorize
+from api.http.bodies import Allowance, BodyLimits, parse_json, read_body
+from api.http.pieces import send_pieces
+from api.surfaces import fields
+from api.tenancy.deletion import empty_bucket
+from api.tenancy.log_ends import LogEnds
+from query.events import batches
+from query.execute import AnyConnection, Reader
+from query.interval import parse_interval
+from query.metadata import AppEvents, Names, names_by_app
+from query.receipts import NotStoredYet, wait_until_stored
+from query.request import (
+    MAX_OFFSET,
+    MAX_ROWS,
+    Filters,
+    Histogram,
+    Metadata,
+    Page,
+    Range,
+    Scope,
+    check_points,
+    checked_range,
+    last_days,
+    moment,
+)
+from schema.connections import Pool
+from schema.errors import Invalid
+from schema.identities import Action
+from schema.metrics import ApiMetrics
+from schema.receipts import decode_receipt
+from schema.settings import ApiSettings
+
+PREFIX = "/api/bucket/{bucket_id}/data"
+DEFAULT_ROWS = 100
+DEFAULT_DAYS = 2
+# Ranges that could not be answered are named in a header of at most this many.
+_NAMED_RANGES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BucketEvents:
+    """What the four calls are made of. ``now``: microseconds since 1970."""
+
+    settings: ApiSettings
+    primary: Pool
+    reader: Reader
+    log_ends: LogEnds
+    allowance: Allowance
+    metrics: ApiMetrics
+    now: Callable[[], int] = lambda: time.time_ns() // 1000
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve the four calls, and the alias of the third."""
+        app.router.add_post(f"{PREFIX}/events", self.retrieve)
+        app.router.add_post(f"{PREFIX}/events/stats", self.histogram)
+        for path in ("eventsKeysByApp", "events/eventsKeysByApp"):
+            app.router.add_get(f"{PREFIX}/{path}", self.names, allow_head=False)
+        app.router.add_delete(f"{PREFIX}/events/delete_all", self.delete_all)
+
+    async def retrieve(self, request: web.Request) -> web.StreamResponse:
+        """``POST events``: newest first, ties by id."""
+        access = await self._access(request, Action.READ)
+        given = await self._parameters(request)
+        filters = Filters(fields.required_label(given, "event_name"), *_sources(given))
+        limit = fields.whole_number(given, "limit", DEFAULT_ROWS, 1, MAX_ROWS)
+        offset = fields.whole_number(given, "offset", 0, 0, MAX_OFFSET)
+        asked = checked_range(fields.moment(given, "start"), fields.moment(given, "end"))
+        await self._await_receipt(request)
+        page = Page(_scope(access), asked, filters, limit, offset)
+        with self.metrics.query_seconds.labels("events").time():
+            async with aclosing(_event_pieces(self.reader, page)) as pieces:
+                return await send_pieces(
+                    request,
+                    pieces,
+                    content_type="application/json",
+                    deadline_seconds=self.settings.request_seconds,
+                )
+
+    async def histogram(self, request: web.Request) -> web.Response:
+        """``POST events/stats``: points of a distribution over time."""
+        access = await self._access(request, Action.READ)
+        given = await self._parameters(request)
+        filters = Filters(fields.required_label(given, "event_name"), *_sources(given))
+        interval = parse_interval(fields.text(given, "interval", "minute"))
+        asked = self._histogram_range(given)
+        check_points(interval, asked, self.settings.max_points)
+        await self._await_receipt(request)
+        with self.metrics.query_seconds.labels("histogram").time():
+            points, plan = await self.reader.histogram(Histogram(_scope(access), asked, interval, filters))
+        return _json(points, left_out=plan.left_out)
+
+    async def names(self, request: web.Request) -> web.Response:
+        """``GET eventsKeysByApp``: names and counts by app."""
+        access = await self._access(request, Action.READ)
+        given = await self._parameters(request)
+        app, server = _sources(given)
+        await self._await_receipt(request)
+        asked = Metadata(_scope(access), Range(), Filters(None, app, server))
+        with self.metrics.query_seconds.labels("names").time():
+            found = await self.reader.in_snapshot(lambda connection: names_by_app(connection, asked))
+        return _names(found)
+
+    async def delete_all(self, request: web.Request) -> web.Response:
+        """``DELETE events/delete_all``: empty the bucket, answer what was in it."""
+        access = await self._access(request, Action.DELETE_EVENTS)
+        given = await self._parameters(request)
+        if narrowing := [name for name in ("app_name", "server_name", "event_name") if name in given]:
+            raise Invalid(f"{narrowing[0]}: delete_all empties the whole bucket and takes no filter")
+        await self._await_receipt(request)
+
+        async def count(connection: AnyConnection, bucket_key: int) -> Names:
+            # All that is stored is deleted, whether the bucket's retention still shows it or not.
+            everything = Metadata(Scope((bucket_key,)), Range(), Filters())
+            return await names_by_app(connection, everything, timeout_seconds=self.settings.query_seconds)
+
+        with self.metrics.query_seconds.labels("delete_all").time():
+            deleted = await empty_bucket(
+                self.primary,
+                access.bucket_id,
+                self.settings.kafka_events_topic,
+                await self.log_ends.end_offsets(),
+                count,
+                acquire_seconds=self.settings.database_connect_seconds,
+            )
+        return _names(deleted)
+
+    async def _access(self, request: web.Request, action: Action) -> BucketAccess:
+        return await authorize(
+            self.primary,
+            request.headers,
+            request.match_info["bucket_id"],
+            action,
+            acquire_seconds=self.settings.database_connect_seconds,
+        )
+
+    async def _parameters(self, request: web.Request) -> dict[str, Any]:
+        """Query string and JSON body together, the body before it; clients send ``{}`` with every method."""
+        limits = BodyLimits(self.settings.request_bytes, self.settings.request_seconds)
+        body = await read_body(request, limits, self.allowance)
+        given: Any = parse_json(body) if body.strip() else {}
+        if not isinstance(given, dict):
+            raise Invalid("body: must be a JSON object")
+        return {**request.query, **given}
+
+    def _histogram_range(self, given: fields.Parameters) -> Range:
+        start, end = fields.moment(given, "start"), fields.moment(given, "end")
+        days = fields.number(given, "days", DEFAULT_DAYS)
+        until = self.now() if end is None else end
+        return last_days(days, until) if start is None else checked_range(start, until)
+
+    async def _await_receipt(self, request: web.Request) -> None:
+        receipt = request.headers.get("X-Weir-Receipt")
+        if not receipt:
+            return
+        positions = decode_receipt(receipt)
+        topic, seconds = self.settings.kafka_events_topic, self.settings.receipt_seconds
+        try:
+            await wait_until_stored(self.reader, topic, positions, seconds)
+        except NotStoredYet:
+            self.metrics.receipt_waits.labels("late").inc()
+            raise
+        self.metrics.receipt_waits.labels("stored").inc()
+
+
+def _scope(access: BucketAccess) -> Scope:
+    return Scope((access.bucket_key,), access.visible_from)
+
+
+def _sources(given: fields.Parameters) -> tuple[str | None, str | None]:
+    return fields.label(given, "app_name"), fields.label(given, "server_name")
+
+
+async def _event_pieces(reader: Reader, page: Page) -> AsyncGenerator[bytes, None]:
+    separator = b"["
+    async with aclosing(batches(reader, page)) as found:
+        async for rows in found:
+            yield separator + b",".join([orjson.dumps(_event(row)) for row in rows])
+            separator = b","
+    yield b"[]" if separator == b"[" else b"]"
+
+
+def _event(row: Any) -> dict[str, Any]:
+    return {
+        "_id": row["id"],
+        "at": row["at"],
+        "event_name": row["name"],
+        "app_name": row["app"],
+        "server_name": row["server"],
+        "device_name": row["device"],
+        "stream": row["stream"],
+        # The database's own JSON text, as it is.
+        "data": orjson.Fragment(row["data"]),
+    }
+
+
+def _names(found: Names) -> web.Response:
+    return _json([_app(entry) for entry in found.apps], left_out=found.plan.left_out, complete=found.complete)
+
+
+def _app(entry: AppEvents) -> dict[str, Any]:
+    return {"app_name": entry.app, "events": list(entry.counts), "counts": entry.counts}
+
+
+def _json(value: Any, *, left_out: Iterable[Range] = (), complete: bool = True) -> web.Response:
+    """200, with X-Weir-Incomplete when the answer is not all that was asked for."""
+    reasons = [f"{moment(gone.start).isoformat()}/{moment(gone.end).isoformat()}" for gone in left_out]
+    reasons[_NAMED_RANGES:] = ["more"] if len(reasons) > _NAMED_RANGES else []
+    if not complete:
+        reasons.append("names")
+    headers = {"X-Weir-Incomplete": ", ".join(reasons)} if reasons else None
+    return web.Response(body=orjson.dumps(value), content_type="application/json", headers=headers)
