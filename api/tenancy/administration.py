@@ -80,7 +80,8 @@ def administration(dsn: str) -> Iterator[Connection]:
 
 def with_duty(dsn: str) -> str:
     """The DSN with the startup parameters of an administrator: the query API's role, and a bound on
-    statements."""
+    statements.
+    """
     options = f"-c role=weir_api -c statement_timeout={STATEMENT_SECONDS}s"
     given = conninfo_to_dict(dsn).get("options")
     return make_conninfo(dsn, options=f"{given} {options}" if given else options)

@@ -94,7 +94,7 @@ def is_installed(program: Path) -> bool:
         return True
     try:
         # The programs know their loader by its full path: a folder that was moved has to be made again.
-        return (program / COMPLETE).read_text(encoding="utf-8") == str(program)
+        return (program / COMPLETE).read_text(encoding="utf-8") == str(program.resolve())
     except OSError:
         return False
 
@@ -128,7 +128,7 @@ def fetch(program: Path, progress: ProgressCallback) -> None:
         unpack(archives, fresh)
         for name in PATCHED:
             give_own_loader(fresh / BINARIES / name, fresh, program)
-        (fresh / COMPLETE).write_text(str(program), encoding="utf-8")
+        (fresh / COMPLETE).write_text(str(program.resolve()), encoding="utf-8")
         fresh.chmod(0o755)
 
 

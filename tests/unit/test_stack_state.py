@@ -1,6 +1,5 @@
 """The state file of the stack: private, whole, and believed only while its supervisor lives."""
 
-import os
 import stat
 import subprocess
 import sys
@@ -114,4 +113,4 @@ def test_sweeping_ends_exactly_the_processes_that_the_state_names(tmp_path: Path
 
 def test_sweeping_a_clean_home_does_nothing(tmp_path: Path) -> None:
     assert sweep(tmp_path) == []
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

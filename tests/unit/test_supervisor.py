@@ -68,7 +68,7 @@ def test_a_child_that_keeps_ending_is_said_to_be_in_a_crash_loop_with_its_last_w
     guardian = watch.supervisor.start(
         watch.child("gateway", [sys.executable, "-c", "print('no port for me'); raise SystemExit(3)"])
     )
-    # A child without a readiness address counts as ready while it lives, so it may settle before the loop is seen.
+    # Without a readiness address a child counts as ready while it lives: it may settle before the loop is seen.
     until(lambda: Standing.CRASH_LOOP in watch.standings("gateway"))
     loop = next(report for report in watch.reports if report.standing is Standing.CRASH_LOOP)
     assert "exit code 3" in loop.text
@@ -88,7 +88,10 @@ def test_a_program_that_does_not_exist_is_a_crash_with_its_reason_in_the_log(wat
 def test_children_end_in_the_given_order_and_one_that_ignores_sigterm_is_killed_within_the_budget(
     watch: Watch,
 ) -> None:
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "print('deaf', flush=True); time.sleep(600)"
+    )
     guardians = [
         watch.supervisor.start(watch.child("kafka", SLEEPER)),
         watch.supervisor.start(watch.child("gateway", [sys.executable, "-c", deaf])),
