@@ -22,7 +22,8 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
 		| while IFS=$$'\t' read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
 
-setup: $(VENV)/.servers ## Make .venv with everything in it, and fetch Kafka and TimescaleDB
+setup: $(VENV)/.project ## Make .venv with everything in it, and fetch Kafka and TimescaleDB
+	@$(BIN)/python -m deploy.local.installation
 
 run: setup ## Bring the whole stack up and show it; Ctrl-C ends it
 	@$(BIN)/weir up
@@ -73,8 +74,4 @@ $(VENV)/.requirements: $(VENV)/.system requirements-dev.txt
 $(VENV)/.project: $(VENV)/.requirements pyproject.toml
 	@timeout 120 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		--editable .
-	@touch $@
-
-$(VENV)/.servers: $(VENV)/.project deploy/local/versions.py deploy/local/pom.xml
-	@$(BIN)/python -m deploy.local.installation
 	@touch $@

@@ -1,0 +1,67 @@
+"""The fixtures of the whole suite: the two servers once a run, a database and topics of its own for each test.
+
+    kafka_bootstrap ──▶ topic_prefix ──▶ topics
+    database_server ──▶ template_database ──▶ database_dsn
+
+`WEIR_TEST_KAFKA_BOOTSTRAP` and `WEIR_TEST_DATABASE_DSN` (a superuser's) give servers instead; what the tests make
+there has names of its own and is removed again.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from schema.migrations.migrate import upgrade
+from tests.support import databases, servers
+from tests.support.topics import TopicNames, delete_topics, unique_prefix
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[str]:
+    """The address of the run's broker. Do not stop it: `tests.support.servers.new_kafka` makes one for that."""
+    with servers.kafka_for_tests() as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[str]:
+    """A superuser's DSN of the run's database server. Do not stop it: see `servers.new_timescale`."""
+    with servers.database_server_for_tests() as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def template_database(database_server: str) -> Iterator[str]:
+    """The name of a database migrated to the newest revision, which nobody can connect to: clone it."""
+    with databases.new_database(database_server, "template") as name:
+        upgrade(databases.dsn_of(database_server, name))
+        databases.close_to_connections(database_server, name)
+        yield name
+
+
+@pytest.fixture
+def database_dsn(database_server: str, template_database: str) -> Iterator[str]:
+    """A superuser's DSN of a migrated database of the test's own."""
+    with databases.clone_of(database_server, template_database) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def empty_database_dsn(database_server: str) -> Iterator[str]:
+    """A superuser's DSN of a database of the test's own that was never migrated."""
+    with databases.new_database(database_server, "empty") as name:
+        yield databases.dsn_of(database_server, name)
+
+
+@pytest.fixture
+async def topic_prefix(kafka_bootstrap: str) -> AsyncIterator[str]:
+    """A prefix for topics of the test's own; all topics that begin with it are deleted afterwards."""
+    prefix = unique_prefix()
+    yield prefix
+    await delete_topics(kafka_bootstrap, prefix)
+
+
+@pytest.fixture
+def topics(topic_prefix: str) -> TopicNames:
+    """Names below the prefix; `ensure_topics(topics.settings(kafka_bootstrap))` makes them."""
+    return TopicNames(topic_prefix)

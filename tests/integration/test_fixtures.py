@@ -1,0 +1,90 @@
+"""The fixtures themselves: each test has a migrated database and topics of its own, and nothing is left behind."""
+
+import asyncio
+import time
+
+import psycopg
+from aiokafka.admin import AIOKafkaAdminClient
+
+from schema.migrations.migrate import newest_revision, upgrade
+from schema.topics import ensure_topics
+from tests.support.databases import clone_of, dsn_of
+from tests.support.topics import TopicNames, delete_topics, unique_prefix
+
+
+def one(dsn: str, query: str, *parameters: object) -> object:
+    with psycopg.connect(dsn, connect_timeout=10) as connection:
+        row = connection.execute(query, parameters).fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    return row[0]
+
+
+def test_a_clone_is_migrated(database_dsn: str) -> None:
+    assert one(database_dsn, "SELECT version_num FROM alembic_version") == newest_revision()
+    report = upgrade(database_dsn)
+    assert report.revision_before == report.revision_after == newest_revision()
+
+
+def test_clones_are_apart_and_quick(database_server: str, template_database: str) -> None:
+    began = time.monotonic()
+    with (
+        clone_of(database_server, template_database) as first,
+        clone_of(database_server, template_database) as second,
+    ):
+        elapsed = time.monotonic() - began
+        with psycopg.connect(first) as connection:
+            connection.execute("CREATE TABLE only_here ()")
+        assert one(second, "SELECT to_regclass('only_here')") is None
+    assert elapsed < 10
+
+
+def test_a_clone_goes_even_while_somebody_is_connected(database_server: str, template_database: str) -> None:
+    with clone_of(database_server, template_database) as dsn:
+        lingering = psycopg.connect(dsn)
+        name = lingering.info.dbname
+    lingering.close()
+    assert one(database_server, "SELECT count(*) FROM pg_database WHERE datname = %s", name) == 0
+
+
+def test_a_clone_has_the_templates_rights(
+    database_server: str, template_database: str, database_dsn: str
+) -> None:
+    rights = (
+        "SELECT coalesce(array_agg(format('%%s %%s', grantee::regrole, privilege_type) ORDER BY 1), '{}')"
+        " FROM (SELECT grantee, privilege_type FROM pg_database, aclexplode(datacl)"
+        " WHERE datname = %s AND grantee <> 0 AND grantee <> datdba ORDER BY 1, 2)"
+    )
+    clone = one(database_dsn, "SELECT current_database()")
+    assert one(database_server, rights, clone) == one(database_server, rights, template_database) != []
+
+
+def test_nobody_connects_to_the_template_not_even_timescales_scheduler(
+    database_server: str, template_database: str
+) -> None:
+    connected = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+    assert one(database_server, connected, template_database) == 0
+    try:
+        psycopg.connect(dsn_of(database_server, template_database), connect_timeout=10).close()
+    except psycopg.OperationalError as error:
+        assert "not currently accepting connections" in str(error)
+    else:
+        raise AssertionError("the template accepts connections")
+
+
+async def test_topics_of_a_test_are_made_and_removed(kafka_bootstrap: str, topics: TopicNames) -> None:
+    settings = topics.settings(kafka_bootstrap)
+    assert await ensure_topics(settings) == [topics.events, topics.dead_letters]
+    other = TopicNames(unique_prefix())
+    await ensure_topics(other.settings(kafka_bootstrap))
+    assert sorted(await delete_topics(kafka_bootstrap, other.prefix)) == sorted(
+        [other.events, other.dead_letters]
+    )
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    try:
+        async with asyncio.timeout(10):
+            while any(name.startswith(other.prefix) for name in await admin.list_topics()):
+                await asyncio.sleep(0.1)
+        assert topics.events in await admin.list_topics()
+    finally:
+        await admin.close()

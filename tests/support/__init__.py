@@ -1,0 +1,6 @@
+"""What several tests share.
+
+servers.py    the Kafka and the database of a run: given ones, or started for it
+databases.py  a migrated template, and a clone of it for each test
+topics.py     topics of a test's own
+"""

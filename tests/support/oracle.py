@@ -1,0 +1,84 @@
+"""The oracle: after any trouble, what was acknowledged is stored, once, and every rollup equals a recount.
+
+It reads the database directly, as a superuser, so that it does not depend on the code that it judges.
+"""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+from psycopg.rows import TupleRow
+
+Database = psycopg.Connection[TupleRow]
+
+_LAG = "SELECT coalesce(sum(next_offset), 0) FROM partition_offsets WHERE topic = %s"
+
+
+def wait_stored(dsn: str, topic: str, ends: dict[int, int], seconds: float = 60.0) -> None:
+    """Until the writers have stored the topic up to ``ends`` (partition → end offset), unaided."""
+    wanted = sum(ends.values())
+    deadline = time.monotonic() + seconds
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        while True:
+            row = connection.execute(_LAG, [topic]).fetchone()
+            assert row is not None
+            if row[0] >= wanted:
+                return
+            assert time.monotonic() < deadline, f"{wanted - row[0]} records not stored after {seconds} s"
+            time.sleep(0.1)
+
+
+def stored_ids(dsn: str, bucket_id: str) -> list[str]:
+    """The ids of all events of a bucket, as often as they are stored."""
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(
+            "SELECT id FROM events JOIN buckets USING (bucket_key) WHERE bucket_id = %s", [bucket_id]
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+def check(dsn: str, bucket_id: str, acknowledged: set[str], unknown: set[str] = frozenset()) -> int:  # type: ignore[assignment]
+    """All that was promised of a bucket; returns how many events are stored."""
+    ids = stored_ids(dsn, bucket_id)
+    assert len(ids) == len(set(ids)), f"{len(ids) - len(set(ids))} events are stored twice"
+    lost = acknowledged - set(ids)
+    assert not lost, f"{len(lost)} acknowledged events are not stored, among them {sorted(lost)[:3]}"
+    alien = set(ids) - acknowledged - unknown
+    assert not alien, f"{len(alien)} events are stored that nobody sent, among them {sorted(alien)[:3]}"
+    check_rollups(dsn)
+    return len(ids)
+
+
+def check_rollups(dsn: str) -> None:
+    """Every rollup equals a recount of the raw rows, whatever the edition; stale hours apart, as for a reader."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        for table, period, dimensions in (
+            ("event_counts_minute", "minute", "name"),
+            ("event_counts_hour", "hour", "name, app, server"),
+            ("event_counts_day", "day", "name, app, server"),
+        ):
+            wrong = _differences(connection, table, period, dimensions)
+            assert not wrong, f"{table}: {len(wrong)} counts are wrong, among them {wrong[:3]}"
+
+
+def _differences(connection: Database, table: str, period: str, dimensions: str) -> list[TupleRow]:
+    return connection.execute(
+        f"""
+        WITH kept AS (
+            SELECT bucket_key, period, {dimensions}, sum(event_count)::bigint AS event_count
+            FROM {table} WHERE event_count <> 0 GROUP BY bucket_key, period, {dimensions}
+        ), counted AS (
+            SELECT bucket_key, time_bucket('1 {period}', observed_at) AS period, {dimensions}, count(*) AS event_count
+            FROM events GROUP BY bucket_key, 2, {dimensions}
+        )
+        SELECT bucket_key, period, {dimensions}, kept.event_count, counted.event_count
+        FROM kept FULL JOIN counted USING (bucket_key, period, {dimensions})
+        WHERE coalesce(kept.event_count, 0) <> coalesce(counted.event_count, 0)
+          AND NOT EXISTS (
+              SELECT FROM rollup_stale_hours AS stale WHERE stale.rollup = '{table}'
+                AND time_bucket('1 {"day" if period == "day" else "hour"}', stale.hour)
+                  = time_bucket('1 {"day" if period == "day" else "hour"}', period))
+        """  # type: ignore[arg-type]  # noqa: S608
+    ).fetchall()
