@@ -22,7 +22,7 @@ from schema.connections import Connection, Pool, PooledConnection, acquired
 from schema.settings import ApiSettings
 
 T = TypeVar("T")
-AnyConnection: TypeAlias = Connection | PooledConnection
+AnyConnection: TypeAlias = "Connection | PooledConnection"
 # What another try in a new snapshot may cure: serialization failures (a replica's conflicts too), deadlocks.
 AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _ATTEMPTS = 4
