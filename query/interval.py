@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from enum import StrEnum
 
 from schema.errors import Invalid
@@ -16,6 +16,8 @@ SECOND = 1_000_000
 DAY = 86_400 * SECOND
 # The Monday of the week that holds 1970-01-01.
 _FIRST_MONDAY = -3 * DAY
+# The year 10000, where a period of many months may end; no datetime reaches it.
+_AFTER_TIME = 2_932_897 * DAY
 
 
 class Unit(StrEnum):
@@ -121,6 +123,7 @@ def _month_number(moment: int) -> int:
 
 
 def _month_start(month: int) -> int:
-    # A period of many months may end after the last year that a datetime knows; the calendar stops there.
-    year = min(1970 + month // 12, 9999)
+    year = 1970 + month // 12
+    if year > MAXYEAR:
+        return _AFTER_TIME
     return int(datetime(year, month % 12 + 1, 1, tzinfo=UTC).timestamp()) * SECOND
