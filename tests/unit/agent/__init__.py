@@ -1,0 +1,1 @@
+"""The agent and its client library, from the readings to the bytes on the wire."""
