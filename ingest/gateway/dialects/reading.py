@@ -1,0 +1,213 @@
+"""What the dialects share: a body's forms, and reading it fast where it is clean and exactly where not.
+
+The fast way decodes a whole body into msgspec structs in one call. Whatever it does not take whole
+goes the exact way: entry by entry, each by msgspec again, and what that refuses by the pydantic model,
+which is the contract and has the last word and the words for what is wrong. A test holds the two
+equal: msgspec never takes what the model refuses, and both read the same values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from ingest.gateway.json_text import may_hold_faults
+from schema.errors import Invalid, UnsupportedEncoding
+from schema.events import first_problem
+from schema.settings import EventLimits
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+# What msgspec raises for a text that it does not take: syntax, a field, UTF-8, nesting beyond Python's.
+_NOT_TAKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An entry that is not taken: its place in the request, and why. ``too_large``: for its bytes."""
+
+    index: int
+    error: str
+    too_large: bool = False
+
+
+@dataclass(slots=True)
+class Batch(Generic[Entry]):
+    """What a request brought.
+
+    ``indexes``: the place of each entry in the request; None: 0, 1, 2 …
+    ``doubtful``: the data may hold what cannot be stored, and has to be looked at.
+    """
+
+    entries: list[Entry]
+    indexes: list[int] | None = None
+    rejections: list[Rejection] = field(default_factory=list)
+    doubtful: bool = False
+
+    def index(self, position: int) -> int:
+        """The place in the request of the entry at ``position``."""
+        return position if self.indexes is None else self.indexes[position]
+
+
+class Reader(Generic[Entry]):
+    """Reads one kind of entry: ``struct`` the fast way, ``model`` the exact way.
+
+    ``envelope``: the field of ``{"events": […]}`` or its like. ``raw_field``: the field that stays a JSON
+    text, whatever it is.
+    """
+
+    def __init__(
+        self,
+        struct: type[Entry],
+        model: type[BaseModel],
+        envelope: str,
+        raw_field: str | None,
+    ) -> None:
+        self._struct = struct
+        self._model = model
+        self._envelope = envelope
+        self._envelope_start = b'{"%s"' % envelope.encode()
+        self._raw_field = raw_field
+        self._one = msgspec.json.Decoder(struct)
+        self._many: msgspec.json.Decoder[list[Entry]] = msgspec.json.Decoder(
+            list[struct]  # type: ignore[valid-type]
+        )
+        fields = [(envelope, list[struct])]  # type: ignore[valid-type]
+        self._enveloped = msgspec.json.Decoder(
+            msgspec.defstruct("Envelope", fields, forbid_unknown_fields=True)
+        )
+        self._texts = msgspec.json.Decoder(list[msgspec.Raw])
+        self._fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+    def read(self, body: bytes, media_type: str, limits: EventLimits) -> Batch[Entry]:
+        """The entries of a body. Raises Invalid when it cannot be taken apart, UnsupportedEncoding."""
+        doubtful = may_hold_faults(body)
+        # An escape may also stand for U+0000 in a label, and an entry may only be too large in a large body.
+        clean = not (doubtful and b"\\u0000" in body) and len(body) <= limits.max_event_bytes
+        match media_type:
+            case "application/json":
+                batch = self._read_json(body, limits, clean=clean)
+            case "application/x-ndjson":
+                batch = self._read_lines(body, limits, clean=clean)
+            case other:
+                raise UnsupportedEncoding(
+                    f"Content-Type: {other[:60]!r} is not read here; send {JSON} or {NDJSON}"
+                )
+        batch.doubtful = doubtful
+        return batch
+
+    def _read_json(self, body: bytes, limits: EventLimits, *, clean: bool) -> Batch[Entry]:
+        if not _is_utf8(body):
+            raise Invalid("body: not UTF-8; convert it")
+        if clean:
+            try:
+                return _counted(Batch(self._decode_whole(body)), limits)
+            except _NOT_TAKEN:
+                pass
+        return self._read_texts(self._json_texts(body), limits)
+
+    def _decode_whole(self, body: bytes) -> list[Entry]:
+        if body.startswith(b"{"):
+            if body.startswith(self._envelope_start):
+                entries: list[Entry] = getattr(self._enveloped.decode(body), self._envelope)
+                return entries
+            return [self._one.decode(body)]
+        return self._many.decode(body)
+
+    def _json_texts(self, body: bytes) -> list[bytes]:
+        try:
+            if body.lstrip(b" \t\r\n").startswith(b"["):
+                return [bytes(text) for text in self._texts.decode(body)]
+            fields = self._fields.decode(body)
+            if self._envelope not in fields:
+                return [body]
+            if len(fields) > 1:
+                raise Invalid(f"body: beside {self._envelope!r} there may be no other field")
+            return [bytes(text) for text in self._texts.decode(fields[self._envelope])]
+        except _NOT_TAKEN as error:
+            forms = f"a JSON object, an array of them, or {{{self._envelope!r}: […]}}"
+            raise Invalid(f"body: must be {forms} ({_words(error)})") from None
+
+    def _read_lines(self, body: bytes, limits: EventLimits, *, clean: bool) -> Batch[Entry]:
+        if clean and _is_utf8(body):
+            try:
+                return _counted(Batch(self._one.decode_lines(body)), limits)
+            except _NOT_TAKEN:
+                pass
+        return self._read_texts([line for line in body.split(b"\n") if line.strip()], limits)
+
+    def _read_texts(self, texts: list[bytes], limits: EventLimits) -> Batch[Entry]:
+        _check_count(len(texts), limits)
+        batch: Batch[Entry] = Batch([], [])
+        assert batch.indexes is not None
+        for index, text in enumerate(texts):
+            if len(text) > limits.max_event_bytes:
+                reason = f"larger than {limits.max_event_bytes} bytes; split it"
+                batch.rejections.append(Rejection(index, reason, too_large=True))
+                continue
+            try:
+                batch.entries.append(self._read_text(text))
+                batch.indexes.append(index)
+            except Invalid as error:
+                batch.rejections.append(Rejection(index, error.message))
+        return batch
+
+    def _read_text(self, text: bytes) -> Entry:
+        """One entry, the exact way. Raises Invalid with the field that is wrong."""
+        if not _is_utf8(text):
+            raise Invalid("not UTF-8; convert it")
+        if b"\\u0000" not in text:
+            try:
+                return self._one.decode(text)
+            except _NOT_TAKEN:
+                pass
+        return self.read_by_contract(text)
+
+    def read_by_contract(self, text: bytes) -> Entry:
+        """One entry as the pydantic model takes it. Raises Invalid with the field that is wrong."""
+        try:
+            fields = self._fields.decode(text)
+            raw = fields.pop(self._raw_field, None) if self._raw_field else None
+            values: dict[str, Any] = {name: msgspec.json.decode(value) for name, value in fields.items()}
+        except _NOT_TAKEN as error:
+            raise Invalid(f"not a JSON object that can be read ({_words(error)})") from None
+        try:
+            taken = self._model.model_validate(values)
+        except ValidationError as error:
+            raise Invalid(first_problem(error)) from None
+        kept = {name: getattr(taken, name) for name in values}
+        if raw is not None and self._raw_field is not None:
+            kept[self._raw_field] = raw
+        return self._struct(**kept)
+
+
+def _is_utf8(text: bytes) -> bool:
+    # msgspec skips over raw texts without decoding them.
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _counted(batch: Batch[Entry], limits: EventLimits) -> Batch[Entry]:
+    _check_count(len(batch.entries), limits)
+    return batch
+
+
+def _check_count(count: int, limits: EventLimits) -> None:
+    if count > limits.max_events:
+        raise Invalid(
+            f"body: {count} entries, over the {limits.max_events} of one request; send several requests"
+        )
+
+
+def _words(error: Exception) -> str:
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
