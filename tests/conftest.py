@@ -1,10 +1,10 @@
-"""The fixtures of the whole suite: the two servers once a run, a database and topics of its own for each test.
+"""The fixtures of the suite: the two servers once a run, a database and topics of its own for each test.
 
     kafka_bootstrap ──▶ topic_prefix ──▶ topics
     database_server ──▶ template_database ──▶ database_dsn
 
-`WEIR_TEST_KAFKA_BOOTSTRAP` and `WEIR_TEST_DATABASE_DSN` (a superuser's) give servers instead; what the tests make
-there has names of its own and is removed again.
+`WEIR_TEST_KAFKA_BOOTSTRAP` and `WEIR_TEST_DATABASE_DSN` (a superuser's) give servers instead; what the tests
+make there has names of its own and is removed again.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +18,7 @@ from tests.support.topics import TopicNames, delete_topics, unique_prefix
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap() -> Iterator[str]:
-    """The address of the run's broker. Do not stop it: `tests.support.servers.new_kafka` makes one for that."""
+    """The address of the run's broker. Do not stop it: see `servers.new_kafka`."""
     with servers.kafka_for_tests() as bootstrap:
         yield bootstrap
 

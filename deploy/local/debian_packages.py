@@ -1,8 +1,9 @@
 """Debian packages of another release, unpacked into a folder of ours; the machine's own APT is not touched.
 
-APT is given a state of its own (lists, cache, an empty list of installed packages) and one source: the site that
-this machine already uses, with another suite. So its signatures are checked as always, and a machine behind a
-mirror keeps using its mirror. The unpacked programs then get that release's own loader and C library.
+APT is given a state of its own (lists, cache, an empty list of installed packages) and one source: the site
+that this machine already uses, with another suite. So its signatures are checked as always, and a machine
+behind a mirror keeps using its mirror. The unpacked programs then get that release's own loader and C
+library.
 
 Neighbours: `timescale` says which package it wants; `downloads` runs the commands.
 Guarantee: nothing outside the given folders is written; works without root.
@@ -24,8 +25,8 @@ DOWNLOAD_SECONDS = 240.0
 UNPACK_SECONDS = 60.0
 PATCH_SECONDS = 30.0
 REMEDY = (
-    "The local database comes from Debian's packages and needs a Debian 12 or 13 machine. Elsewhere, use Compose, "
-    "or give the address of a TimescaleDB of your own in WEIR_DATABASE_DSN."
+    "The local database comes from Debian's packages and needs a Debian 12 or 13 machine. Elsewhere, use "
+    "Compose, or give the address of a TimescaleDB of your own in WEIR_DATABASE_DSN."
 )
 
 

@@ -48,7 +48,7 @@ def run_bounded(
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
 ) -> list[str]:
-    """Run a command to its end and return its lines, both streams together; each is shown to `on_line` at once.
+    """Run a command to its end; returns its lines, both streams together. `on_line` sees each at once.
 
     Raises:
         Unavailable: it cannot be started, failed, or was not done after `timeout_seconds`; its last lines are

@@ -44,6 +44,7 @@ STOP_SECONDS = 10.0
 # How many files Maven brings, its own plugin's included: only the progress bar believes it.
 EXPECTED_DOWNLOADS = 130
 COMPLETE = "complete"
+MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin"
 
 
 def install(progress: ProgressCallback = silent, *, paths: Paths | None = None) -> Path:
@@ -92,7 +93,7 @@ def fetch(program: Path, progress: ProgressCallback) -> None:
                 f"-Dlog4j.version={LOG4J_VERSION}",
                 f"-DoutputDirectory={fresh}",
                 "-DincludeScope=runtime",
-                f"org.apache.maven.plugins:maven-dependency-plugin:{MAVEN_DEPENDENCY_PLUGIN_VERSION}:copy-dependencies",
+                f"{MAVEN_PLUGIN}:{MAVEN_DEPENDENCY_PLUGIN_VERSION}:copy-dependencies",
             ],
             timeout_seconds=INSTALL_SECONDS,
             purpose="fetching Kafka",
@@ -133,8 +134,8 @@ def java_program() -> str:
 class KafkaServer:
     """A broker of our own. One object a folder; `pid`, `stop` and `kill` also find one started elsewhere.
 
-    In the folder: `log/` (the records), `server.log` (what it says, bounded), `server.properties` (written anew
-    at every start).
+    In the folder: `log/` (the records), `server.log` (what it says, bounded), `server.properties` (written
+    anew at every start).
     """
 
     def __init__(

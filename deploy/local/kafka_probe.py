@@ -31,7 +31,7 @@ def broker_answers(host: str, port: int, *, timeout_seconds: float = 2.0) -> boo
 def metadata_request() -> bytes:
     """A request for the brokers and the metadata of no topic."""
     header = struct.pack(">hhih", METADATA_KEY, METADATA_VERSION, CORRELATION, len(CLIENT)) + CLIENT
-    body = struct.pack(">i?", 0, False)
+    body = struct.pack(">ib", 0, 0)
     return struct.pack(">i", len(header) + len(body)) + header + body
 
 

@@ -25,7 +25,7 @@ OPEN_HOME = Path("/var/lib/weir")
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """The folders of one local stack. `database_home` equals `home` unless the home is closed to PostgreSQL."""
+    """The folders of one local stack; `database_home` is `home` unless that is closed to PostgreSQL."""
 
     home: Path
     database_home: Path

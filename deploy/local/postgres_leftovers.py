@@ -1,9 +1,9 @@
 """What a killed PostgreSQL leaves behind, and how the next start gets past it.
 
 Two things stop a restart. Processes of the dead server that still hold its shared memory: most end as soon as
-they notice, but one that is stuck does not. And `postmaster.pid`, when its number meanwhile belongs to another
-process: PostgreSQL takes that one for itself. The shared memory itself needs no care: the next server recognises
-its predecessor's and removes it.
+they notice, but one that is stuck does not. And `postmaster.pid`, when its number meanwhile belongs to
+another process: PostgreSQL takes that one for itself. The shared memory itself needs no care: the next server
+recognises its predecessor's and removes it.
 
 Neighbours: `timescale` calls this before a start and after a kill.
 Guarantee: only processes whose working folder is this very cluster are touched (PostgreSQL's processes all

@@ -30,7 +30,7 @@ CREATION_TOLERANCE_SECONDS = 0.02
 
 
 class ServerProcess:
-    """The process behind a server. `record` remembers it for other processes of ours, `output` is what it prints."""
+    """The process behind a server. `record` remembers it for others of ours; `output` is what it prints."""
 
     def __init__(self, name: str, *, record: Path, output: Path, end_signal: signal.Signals) -> None:
         self.name = name

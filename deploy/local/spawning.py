@@ -1,7 +1,7 @@
 """Forks from one thread that lives as long as this process.
 
-The kernel ties a child's life to the thread that forked it, not to its process: a server started from a pool's
-thread would be ended as soon as the pool lets the thread go.
+The kernel ties a child's life to the thread that forked it, not to its process: a server started from a
+pool's thread would be ended as soon as the pool lets the thread go.
 
 Neighbours: `server` only.
 Guarantee: a child spawned here outlives the thread that asked for it, never the process.
@@ -29,6 +29,7 @@ class _Spawner:
         self._orders: queue.SimpleQueue[tuple[Order, Future[subprocess.Popen[bytes]]]] = queue.SimpleQueue()
 
     def place(self, order: "Order") -> Future[subprocess.Popen[bytes]]:
+        """Have the thread carry out an order; the answer is the started process, or the OSError."""
         answer: Future[subprocess.Popen[bytes]] = Future()
         with self._lock:
             if self._owner_pid != os.getpid():
@@ -62,6 +63,7 @@ class Order:
         self._output = output
 
     def carry_out(self) -> subprocess.Popen[bytes]:
+        """Start it, from the calling thread."""
         with self._output.open("ab") as output:
             return subprocess.Popen(
                 self._command,

@@ -1,13 +1,13 @@
 """TimescaleDB on PostgreSQL on this machine: fetched, set up and run without touching the system.
 
-The packages are Debian 13's. A machine that has them installed runs its own; every other one gets them unpacked
-into a folder of ours.
+The packages are Debian 13's. A machine that has them installed runs its own; every other one gets them
+unpacked into a folder of ours.
 
-Neighbours: `debian_packages` fetches, `timescale_configuration` holds the settings, `postgres_leftovers` clears
-up after a crash, `server` runs the process.
+Neighbours: `debian_packages` fetches, `timescale_configuration` holds the settings, `postgres_leftovers`
+clears up after a crash, `server` runs the process.
 Guarantee: `start` returns once the server takes queries, or raises; after `kill` at any moment the next start
-recovers everything that was committed. The superuser's password is random and only in a file that its owner alone
-can read.
+recovers everything that was committed. The superuser's password is random and only in a file that its owner
+alone can read.
 """
 
 import os
@@ -145,7 +145,7 @@ def is_used(package: str) -> bool:
 
 
 class TimescaleServer:
-    """A database server of our own. One object a folder; `pid`, `stop` and `kill` also find one started elsewhere.
+    """A database server of our own. `pid`, `stop` and `kill` also find one that was started elsewhere.
 
     In the folder: `cluster/` (the data), `socket/`, `server.log`, `superuser-password` (mode 0600).
 
@@ -231,7 +231,7 @@ class TimescaleServer:
         self._ensure_database()
 
     def stop(self, grace_seconds: float = STOP_SECONDS) -> bool:
-        """Break its connections, write a checkpoint and end; kill it after the grace. True if it ended by itself."""
+        """Let it break its connections and end; kill it after the grace. True if it ended by itself."""
         ended = self._process.end(grace_seconds=grace_seconds)
         if not ended:
             end_orphans(self._cluster)
@@ -249,7 +249,7 @@ class TimescaleServer:
             return
         if not can_enter(self._account, self.data_directory):
             raise Unavailable(
-                f"PostgreSQL refuses to run as root, and the user {self._account.name}, whom it would run as, "
+                f"PostgreSQL refuses to run as root, and the user {self._account.name}, its stand-in, "
                 f"cannot enter {self.data_directory}. Give a folder open to others in WEIR_HOME."
             )
         for folder, mode in ((self._cluster, 0o700), (self.data_directory / "socket", 0o755)):

@@ -49,8 +49,8 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
-    # A repeated event is an error to COPY and daily bread to the writer: statements that fail are told to whoever
-    # sent them, and not written here.
+    # A repeated event is an error to COPY and daily bread to the writer: statements that fail are told to
+    # whoever sent them, and not written here.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",

@@ -1,7 +1,7 @@
 """The versions of everything that the local stack fetches, in one place.
 
 Neighbours: `kafka` hands its numbers to Maven, `timescale` its own to APT.
-Guarantee: nothing else in the project names a version of Kafka, PostgreSQL or TimescaleDB for the local stack.
+Guarantee: nothing else in the local stack names a version of Kafka, PostgreSQL or TimescaleDB.
 """
 
 KAFKA_VERSION = "4.3.0"

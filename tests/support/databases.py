@@ -1,9 +1,8 @@
 """Databases for tests: one migrated template a run, a clone of it for each test.
 
-A clone takes tens of milliseconds where a migration takes seconds. PostgreSQL copies a database only while nobody is
-connected to it, and TimescaleDB keeps a scheduler connected to every database that it may connect to: a template
-therefore allows no connections once it is migrated. That holds on servers of our own and on given ones, in both
-editions, and needs no setting of the server's.
+PostgreSQL copies a database only while nobody is connected to it, and TimescaleDB keeps a scheduler connected
+to every database that it may connect to: a template therefore allows no connections once it is migrated. That
+holds on servers of our own and on given ones, in both editions, and needs no setting of the server's.
 """
 
 import secrets
@@ -33,7 +32,7 @@ def unique_name(purpose: str) -> str:
 def execute(server_dsn: str, statement: str, *names: str) -> None:
     """Run one statement outside of a transaction; each `{}` in it becomes a quoted name."""
     with psycopg.connect(server_dsn, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
-        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+        connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 @contextmanager

@@ -22,8 +22,8 @@ KAFKA_VARIABLE = "WEIR_TEST_KAFKA_BOOTSTRAP"
 KAFKA_HEAP_MB = 384
 STOP_SECONDS = 10.0
 
-# A run's data is thrown away, so it need not survive a power cut. It still survives kill -9 of the server: what a
-# process wrote is the kernel's, whether or not it was flushed to the disk.
+# A run's data is thrown away, so it need not survive a power cut. It still survives kill -9 of the server:
+# what a process wrote is the kernel's, whether or not it was flushed to the disk.
 QUICK_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -80,7 +80,7 @@ def new_kafka() -> Iterator[KafkaServer]:
 
 @contextmanager
 def new_timescale(settings: dict[str, str] | None = None) -> Iterator[TimescaleServer]:
-    """A database server of one's own, running, with an empty cluster: for tests that stop, freeze or kill it."""
+    """A database server of one's own, running, with an empty cluster: for tests that stop or kill it."""
     timescale.install()
     with temporary_folder("timescale") as folder:
         server = TimescaleServer(folder, free_port(), settings={**QUICK_SETTINGS, **(settings or {})})
