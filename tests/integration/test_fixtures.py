@@ -68,21 +68,25 @@ def test_nobody_connects_to_the_template_not_even_timescales_scheduler(
         psycopg.connect(dsn_of(database_server, template_database), connect_timeout=10)
 
 
-async def test_topics_of_a_test_are_made_and_removed(kafka_bootstrap: str, topics: TopicNames) -> None:
-    settings = topics.settings(kafka_bootstrap)
-    assert await ensure_topics(settings) == [topics.events, topics.dead_letters]
-    other = TopicNames(unique_prefix())
-    await ensure_topics(other.settings(kafka_bootstrap))
-    assert sorted(await delete_topics(kafka_bootstrap, other.prefix)) == sorted(
-        [other.events, other.dead_letters]
-    )
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+async def listed(bootstrap: str, prefix: str, count: int) -> None:
+    """Wait until as many topics begin with the prefix: a broker answers before all of it knows."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
         async with asyncio.timeout(10):
-            # A deletion is carried out after it was answered, and nobody tells when.
-            while any(name.startswith(other.prefix) for name in await admin.list_topics()):  # noqa: ASYNC110
+            while sum(name.startswith(prefix) for name in await admin.list_topics()) != count:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-        assert topics.events in await admin.list_topics()
     finally:
         await admin.close()
+
+
+async def test_topics_of_a_test_are_made_and_removed(kafka_bootstrap: str, topics: TopicNames) -> None:
+    other = TopicNames(unique_prefix())
+    for names in (topics, other):
+        made = await ensure_topics(names.settings(kafka_bootstrap))
+        assert made == [names.events, names.dead_letters]
+        await listed(kafka_bootstrap, names.prefix, 2)
+    removed = await delete_topics(kafka_bootstrap, other.prefix)
+    assert sorted(removed) == sorted([other.events, other.dead_letters])
+    await listed(kafka_bootstrap, other.prefix, 0)
+    await listed(kafka_bootstrap, topics.prefix, 2)
