@@ -31,6 +31,13 @@ def main() -> int:
     except WeirError as error:
         print(f"weir: {error.message}", file=sys.stderr)
         return 1
+    except ValueError as error:
+        # A setting that cannot be: pydantic's error is a ValueError, whose import is not worth its time here.
+        for problem in getattr(error, "errors", list)():
+            print(f"weir: WEIR_{str(problem['loc'][0]).upper()}: {problem['msg']}", file=sys.stderr)
+        if not hasattr(error, "errors"):
+            raise
+        return 2
     return 0
 
 

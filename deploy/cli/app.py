@@ -24,8 +24,9 @@ Bucket = Annotated[str | None, typer.Option(help="Bucket id; default: the local 
 @app.command()
 def up(
     detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Come back once it is up; stays running.")
+        bool, typer.Option("--detach", "-d", help="Come back once it is up; it goes on.")
     ] = False,
+    background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
 ) -> None:
     """Start the whole stack and keep it running.
 
@@ -33,7 +34,7 @@ def up(
     """
     from deploy.cli.up import bring_up, bring_up_detached
 
-    raise typer.Exit(bring_up_detached() if detach else bring_up())
+    raise typer.Exit(bring_up_detached() if detach else bring_up(background=background))
 
 
 @app.command()

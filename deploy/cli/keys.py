@@ -8,6 +8,7 @@ it.
 import sys
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from api.tenancy.administration import administration, create_api_key, list_api_keys, revoke_api_key
@@ -16,6 +17,8 @@ from deploy.local.credentials import read_credentials
 from deploy.local.paths import local_paths
 from schema.errors import Invalid
 from schema.identities import Scope
+
+TABLE_WIDTH = 200
 
 
 def create(scope: str, bucket_id: str | None, name: str) -> int:
@@ -35,18 +38,21 @@ def show(bucket_id: str | None, *, everything: bool) -> int:
         keys = list_api_keys(
             connection, bucket_id=None if everything else bucket_id or first_bucket_id(), revoked=everything
         )
-    table = Table("id", "prefix", "scope", "bucket", "name", "created", "revoked", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("id", "prefix", "scope", "bucket", "created", "revoked", "name"):
+        table.add_column(column, no_wrap=True)
     for key in keys:
         table.add_row(
             key.key_id,
             f"{key.prefix}…",
             key.scope,
             key.bucket_id or "of a user",
-            key.name,
             f"{key.created_at:%Y-%m-%d %H:%M}",
             f"{key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "",
+            escape(key.name),
         )
-    Console(soft_wrap=True).print(table)
+    # Ids are there to be copied: a line that is too long is the terminal's to break.
+    Console(width=TABLE_WIDTH, highlight=False).print(table)
     return 0
 
 

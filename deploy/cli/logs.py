@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from deploy.local.paths import local_paths
-from deploy.local.rotation import last_lines
+from deploy.local.rotation import last_lines, log_path
 from schema.errors import Invalid
 
 POLL_SECONDS = 0.2
@@ -25,17 +25,18 @@ COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
 
 def show_logs(process: str | None, *, follow: bool, lines: int) -> int:
     """Print the logs of one process, or of all, each line behind its process's name."""
-    folder = local_paths().home / "logs"
-    if process is not None and not (folder / f"{process}.log").exists():
+    home = local_paths().home
+    folder = home / "logs"
+    if process is not None and not (log_path(home, process)).exists():
         raise Invalid(f"there is no log of {process}; there are: {', '.join(names(folder)) or 'none yet'}")
     chosen = names(folder) if process is None else [process]
     if not chosen and not follow:
         raise Invalid(f"there are no logs in {folder} yet: weir up makes them")
     console = Console(soft_wrap=True, highlight=False)
-    tails = {name: LogTail(folder / f"{name}.log") for name in chosen}
+    tails = {name: LogTail(log_path(home, name)) for name in chosen}
     for name, tail in tails.items():
         tail.skip_to_end()
-        for line in last_lines(folder / f"{name}.log", lines) if lines else []:
+        for line in last_lines(log_path(home, name), lines) if lines else []:
             show_line(console, name, line, width(tails))
     if not follow:
         return 0
@@ -43,7 +44,7 @@ def show_logs(process: str | None, *, follow: bool, lines: int) -> int:
         while True:
             if process is None:
                 for name in names(folder):
-                    tails.setdefault(name, LogTail(folder / f"{name}.log"))
+                    tails.setdefault(name, LogTail(log_path(home, name)))
             for name, tail in tails.items():
                 for line in tail.new_lines():
                     show_line(console, name, line, width(tails))

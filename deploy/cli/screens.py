@@ -25,7 +25,7 @@ TITLES = {
     "agent": "agent",
 }
 # An event that the agent sends every few seconds, on every machine.
-AGENT_EVENT = "load"
+AGENT_EVENT = "system.load"
 
 
 class Progress:

@@ -31,7 +31,7 @@ COLOURS = {Standing.READY: "green", Standing.STARTING: "yellow", Standing.RESTAR
 
 def show_status() -> int:
     """Print the table; returns the exit code."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(highlight=False)
     home = local_paths().home
     state = read_state(home)
     if state is None or not is_supervised(home):

@@ -28,6 +28,7 @@ from deploy.local.installation import show_installation
 from deploy.local.leftovers import sweep
 from deploy.local.occupancy import conflicts
 from deploy.local.paths import local_paths
+from deploy.local.rotation import log_path, older_log
 from deploy.local.settings import LocalSettings
 from deploy.local.state import (
     AlreadyUpError,
@@ -47,8 +48,11 @@ EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
 
-def bring_up() -> int:
-    """Run the stack in the foreground until it is asked to end; returns the exit code."""
+def bring_up(*, background: bool = False) -> int:
+    """Run the stack in the foreground until it is asked to end; returns the exit code.
+
+    In the background what is printed goes to a log, which is no place for credentials.
+    """
     console, settings, paths = Console(), LocalSettings(), local_paths()
     home = paths.home
     if is_supervised(home):
@@ -61,8 +65,11 @@ def bring_up() -> int:
     progress = Progress(console)
 
     def announce(credentials: Credentials) -> None:
-        show_last_screen(console, credentials, home, seconds=progress.seconds)
         progress.up()
+        if background:
+            console.print("Weir is up.")
+            return
+        show_last_screen(console, credentials, home, seconds=progress.seconds)
         console.print("[dim]Ctrl-C ends it. What happens to a process is shown here.[/dim]")
 
     with stop_signals() as stop:
@@ -88,17 +95,8 @@ def bring_up_detached() -> int:
         return show_already_up(console, home)
     if not prepared(console, settings):
         return EXIT_FAILED
-    log = home / "logs" / "supervisor.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    began_at_bytes = log.stat().st_size if log.exists() else 0
-    with log.open("ab") as output:
-        supervisor = subprocess.Popen(
-            [sys.executable, "-m", "deploy.cli", "up"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    log = log_path(home, "supervisor")
+    supervisor = background_supervisor(log)
     progress = Progress(console)
     try:
         state = watched(supervisor, home, progress)
@@ -108,15 +106,29 @@ def bring_up_detached() -> int:
         return EXIT_INTERRUPTED
     credentials = read_credentials(home)
     if state is None or credentials is None:
-        with log.open("rb") as output:
-            output.seek(began_at_bytes)
-            console.print(
-                output.read().decode("utf-8", "replace"), markup=False, highlight=False, soft_wrap=True
-            )
+        console.print(log.read_text("utf-8", "replace"), markup=False, highlight=False, soft_wrap=True)
         return EXIT_FAILED
     show_last_screen(console, credentials, home, seconds=progress.seconds)
     console.print("[dim]It runs in the background: weir status, weir logs -f, weir down.[/dim]")
     return 0
+
+
+def background_supervisor(log: Path) -> subprocess.Popen[bytes]:
+    """A supervisor in a session of its own; its log begins anew, the one before is put aside."""
+    if log.exists():
+        log.replace(older_log(log, 1))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deploy.cli", "up", "--background"],
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
 
 
 def prepared(console: Console, settings: LocalSettings) -> bool:

@@ -90,12 +90,9 @@ def running_findings(settings: LocalSettings, state: StackState | None) -> Itera
         yield guarded(lambda: edition_finding(dsn))
         yield guarded(lambda: migrations_finding(dsn))
     if state is not None:
-        for name, url in (
-            ("query API", settings.api_url),
-            ("gateway", settings.gateway_url),
-            ("writer", settings.writer_url),
-        ):
-            yield guarded(partial(process_finding, name, url))
+        for process in state.processes:
+            if process.url is not None and process.url.startswith("http"):
+                yield guarded(partial(process_finding, process.name, process.url))
 
 
 def guarded(check: Check) -> Finding:

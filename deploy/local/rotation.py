@@ -49,6 +49,11 @@ class RotatingLog:
         os.close(self._descriptor)
 
 
+def log_path(home: Path, name: str) -> Path:
+    """Where the log of a process of the stack is kept."""
+    return home / "logs" / f"{name}.log"
+
+
 def older_log(path: Path, age: int) -> Path:
     """The name of the log put aside `age` turns ago, 1 being the newest."""
     return path.with_name(f"{path.name}.{age}")

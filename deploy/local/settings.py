@@ -29,6 +29,8 @@ class LocalSettings(SettingsGroup):
     gateway_port: int = Field(8081, ge=1, le=65535, description="Port of the gateway.")
     writer_host: str = Field(LOOPBACK, description="Address of the writer's health and metrics.")
     writer_port: int = Field(8082, ge=1, le=65535, description="Port of the writer's health and metrics.")
+    agent_host: str = Field(LOOPBACK, description="Address of the agent's health and metrics.")
+    agent_port: int = Field(8083, ge=1, le=65535, description="Port of the agent's health and metrics.")
 
     @property
     def api_url(self) -> str:
@@ -45,12 +47,18 @@ class LocalSettings(SettingsGroup):
         """Where the writer's health and metrics are reached from this machine."""
         return local_url(self.writer_host, self.writer_port)
 
+    @property
+    def agent_url(self) -> str:
+        """Where the agent's health and metrics are reached from this machine."""
+        return local_url(self.agent_host, self.agent_port)
+
     def ports(self) -> dict[str, tuple[str, int, str]]:
         """What will be listened on: for each part its address, its port, and the variable that sets it."""
         ports = {
             "api": (self.api_host, self.api_port, "WEIR_API_PORT"),
             "gateway": (self.gateway_host, self.gateway_port, "WEIR_GATEWAY_PORT"),
             "writer": (self.writer_host, self.writer_port, "WEIR_WRITER_PORT"),
+            "agent": (self.agent_host, self.agent_port, "WEIR_AGENT_PORT"),
         }
         if self.kafka_bootstrap is None:
             ports["kafka"] = (LOOPBACK, self.kafka_port, "WEIR_KAFKA_PORT")

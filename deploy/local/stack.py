@@ -25,7 +25,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from api.tenancy.administration import (
     FirstRun,
@@ -46,7 +45,7 @@ from deploy.local.credentials import (
 from deploy.local.kafka import KafkaServer
 from deploy.local.leftovers import sweep
 from deploy.local.paths import Paths
-from deploy.local.rotation import last_lines
+from deploy.local.rotation import last_lines, log_path
 from deploy.local.servers import ServerChild
 from deploy.local.settings import LOOPBACK, LocalSettings
 from deploy.local.state import (
@@ -170,11 +169,13 @@ class Stack:
         for guardian in processes:
             self._until_ready(guardian)
         agent = {
+            # Without a port it would serve neither health nor metrics.
+            "WEIR_AGENT_PORT": str(settings.agent_port),
             "WEIR_AGENT_GATEWAY": settings.gateway_url,
             "WEIR_AGENT_KEY": first.ingest_key,
             "WEIR_AGENT_BUFFER_PATH": str(self._home / "agent"),
         }
-        self._until_ready(self._start_process("agent", environment | agent, None))
+        self._until_ready(self._start_process("agent", environment | agent, settings.agent_url))
         return credentials_of(
             first,
             access_token=tenancy.access_token,
@@ -237,7 +238,7 @@ class Stack:
         child = ServerChild(name, server, url=address, log=log_path(self._home, name), server_log=server.log)
         self._until_ready(self._supervisor.start(child))
 
-    def _start_process(self, name: str, environment: dict[str, str], url: str | None) -> Guardian:
+    def _start_process(self, name: str, environment: dict[str, str], url: str) -> Guardian:
         return self._supervisor.start(
             CommandChild(
                 name,
@@ -245,7 +246,7 @@ class Stack:
                 log=log_path(self._home, name),
                 environment=environment,
                 url=url,
-                readiness_url=None if url is None else f"{url}/readyz",
+                readiness_url=f"{url}/readyz",
             )
         )
 
@@ -260,7 +261,8 @@ class Stack:
                     name, f"{name} is not ready after {READY_SECONDS:.0f} s: {guardian.state.note}"
                 )
         if guardian.state.standing is Standing.CRASH_LOOP:
-            raise self._failed(name, f"{name} {guardian.state.note.partition(';')[0]}")
+            # Its last words were reported with the crash.
+            raise StackError(f"{name} {guardian.state.note.partition(';')[0]}")
 
     def _failed(self, name: str, message: str) -> StackError:
         return StackError(message, tuple(last_lines(log_path(self._home, name), LAST_WORDS)))
@@ -307,11 +309,6 @@ class Stack:
             processes = tuple(known.get(process.name, process) for process in self._state.processes)
             self._state = self._state.model_copy(update={"processes": processes})
             write_state(self._home, self._state)
-
-
-def log_path(home: Path, name: str) -> Path:
-    """Where the log of a process of the stack is kept."""
-    return home / "logs" / f"{name}.log"
 
 
 def kafka_server(settings: LocalSettings, paths: Paths) -> KafkaServer:

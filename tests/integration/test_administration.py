@@ -1,4 +1,4 @@
-"""Administration on a real, migrated database: what it makes is what the doors will find, and no more is kept."""
+"""Administration on a real, migrated database: it makes what the doors will find, and keeps no secret."""
 
 from datetime import timedelta
 
@@ -184,9 +184,8 @@ def test_a_failure_leaves_no_half_of_a_first_run(database_dsn: str) -> None:
 def test_administration_has_the_rights_of_the_query_api_and_no_more(database_dsn: str) -> None:
     with administration(database_dsn) as connection:
         assert connection.execute("SELECT current_user").fetchone() == ("weir_api",)
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
             connection.execute("INSERT INTO store_state (edition) VALUES ('apache')")
-        connection.rollback()
 
 
 def test_a_database_that_is_away_is_unavailable() -> None:

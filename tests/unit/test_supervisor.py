@@ -68,7 +68,7 @@ def test_a_child_that_keeps_ending_is_said_to_be_in_a_crash_loop_with_its_last_w
     guardian = watch.supervisor.start(
         watch.child("gateway", [sys.executable, "-c", "print('no port for me'); raise SystemExit(3)"])
     )
-    # Without a readiness address a child counts as ready while it lives: it may settle before the loop is seen.
+    # Without a readiness address a child is ready while it lives: it may settle before its loop is seen.
     until(lambda: Standing.CRASH_LOOP in watch.standings("gateway"))
     loop = next(report for report in watch.reports if report.standing is Standing.CRASH_LOOP)
     assert "exit code 3" in loop.text
