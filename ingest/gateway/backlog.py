@@ -119,8 +119,9 @@ class Backlog:
             partitions = [
                 TopicPartition(topic, number) for number in reader.partitions_for_topic(topic) or ()
             ]
-            middles: dict[Any, Any] = await reader.offsets_for_times(dict.fromkeys(partitions, middle_ms))
+            # In this order: a record that arrives in between must not look like an old one.
             ends: dict[Any, int] = await reader.end_offsets(partitions)
+            middles: dict[Any, Any] = await reader.offsets_for_times(dict.fromkeys(partitions, middle_ms))
         except BaseException:
             # It may be stuck; the next judgement gets a new one.
             await self.close()

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from pydantic import BaseModel, ValidationError
 
+from ingest.gateway.dialects.splitting import leniently_split
 from ingest.gateway.json_text import may_hold_faults
 from schema.errors import Invalid, UnsupportedEncoding
 from schema.events import first_problem
@@ -130,6 +131,9 @@ class Reader(Generic[Entry]):
                 raise Invalid(f"body: beside {self._envelope!r} there may be no other field")
             return [bytes(text) for text in self._texts.decode(fields[self._envelope])]
         except _NOT_TAKEN as error:
+            texts = leniently_split(body, self._envelope)
+            if texts is not None:
+                return texts
             forms = f"a JSON object, an array of them, or {{{self._envelope!r}: […]}}"
             raise Invalid(f"body: must be {forms} ({_words(error)})") from None
 
