@@ -1,0 +1,71 @@
+"""How much of everything a run takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """``rounds``: measurements of each kind. Events are those of one measurement unless said otherwise."""
+
+    rounds: int
+    most_rounds: int
+    events: int
+    preloaded_events: int
+    plain_events: int
+    gateway_seconds: float
+    connections_one: int
+    connections_many: int
+    histogram_rows: int
+    histogram_rounds: int
+    latency_seconds: float
+    memory_events: int
+    frozen_seconds: float
+
+
+QUICK = Scale(
+    rounds=5,
+    most_rounds=9,
+    events=200_000,
+    preloaded_events=200_000,
+    plain_events=60_000,
+    gateway_seconds=4.0,
+    connections_one=512,
+    connections_many=64,
+    histogram_rows=2_000_000,
+    histogram_rounds=7,
+    latency_seconds=12.0,
+    memory_events=500_000,
+    frozen_seconds=20.0,
+)
+FULL = Scale(
+    rounds=7,
+    most_rounds=12,
+    events=400_000,
+    preloaded_events=5_000_000,
+    plain_events=100_000,
+    gateway_seconds=10.0,
+    connections_one=512,
+    connections_many=64,
+    histogram_rows=2_000_000,
+    histogram_rounds=11,
+    latency_seconds=30.0,
+    memory_events=5_000_000,
+    frozen_seconds=60.0,
+)
+SMOKE = Scale(
+    rounds=1,
+    most_rounds=1,
+    events=4_000,
+    preloaded_events=0,
+    plain_events=2_000,
+    gateway_seconds=0.5,
+    connections_one=16,
+    connections_many=4,
+    histogram_rows=4_000,
+    histogram_rounds=1,
+    latency_seconds=1.0,
+    memory_events=4_000,
+    frozen_seconds=1.0,
+)

@@ -1,0 +1,234 @@
+"""One set of events in the three forms that are compared: JSON bodies, records of the topic, COPY rows.
+
+Events are made once, as templates: a few requests whose ids begin with a placeholder. A request of a
+measurement is a template with the placeholder filled in, in every form the same, so that millions of
+events cost the generator almost nothing and no two of them are alike. Ids have the form and the order
+of UUIDv7s. Records are made by the gateway's own reading, admission and encoding.
+
+A share of the events may be repeats of the same template's events one turn earlier: a second
+placeholder takes that earlier request's number.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import orjson
+
+from ingest.gateway.admission import Admitted, Terms, admit_events
+from ingest.gateway.dialects.events import EVENTS
+from schema.events import parse_moment
+from schema.records import EVENTS as EVENT_KIND, Segment, encode_labels, encode_record
+from schema.settings import EventLimits
+
+MICROSECONDS = 1_000_000
+DAY_SECONDS = 86_400
+# As long as the number that replaces them; no data holds such texts.
+_THIS = b"0thisrequest"
+_EARLIER = b"0earlierrequ"
+_COPY_SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_COPY_TRAILER = b"\xff\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Cardinalities and sizes. A request comes from one server of one app of one bucket, for several devices."""
+
+    buckets: int = 4
+    apps: int = 4
+    servers_of_app: int = 2
+    names: int = 10
+    devices: int = 1000
+    devices_of_request: int = 10
+    events_of_request: int = 1000
+    templates: int = 16
+    spread_seconds: int = 240
+    repeats: float = 0.0
+
+    def facts(self) -> dict[str, float]:
+        """For the report."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket to write to: its id, its internal key, an ingest key."""
+
+    bucket_id: str
+    bucket_key: int
+    ingest_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One request in all forms, with placeholders. ``records``: (partition, value)."""
+
+    bucket: Bucket
+    body: bytes
+    rows: bytes
+    records: list[tuple[int, bytes]]
+    events: int
+    repeats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Requests by number. ``number`` names a request for good: the same one is the same events."""
+
+    shape: Shape
+    templates: list[Template] = field(repr=False)
+    # How many requests ago the repeated events came first; a multiple of the number of templates.
+    repeat_distance: int
+
+    def template(self, number: int) -> Template:
+        return self.templates[number % len(self.templates)]
+
+    def body(self, number: int) -> bytes:
+        """A JSON array for ``POST /v1/events``."""
+        return self._filled(self.template(number).body, number)
+
+    def records(self, number: int) -> list[tuple[int, bytes]]:
+        """(partition, value) of what the gateway would publish for the request alone."""
+        return [
+            (partition, self._filled(value, number)) for partition, value in self.template(number).records
+        ]
+
+    def rows(self, number: int) -> bytes:
+        """The request's events as tuples of a binary COPY."""
+        return self._filled(self.template(number).rows, number)
+
+    def _filled(self, text: bytes, number: int) -> bytes:
+        filled = text.replace(_THIS, b"%012x" % number)
+        return filled.replace(_EARLIER, b"%012x" % self.earlier(number)) if self.shape.repeats else filled
+
+    def earlier(self, number: int) -> int:
+        """The request whose events ``number`` repeats a share of."""
+        return number - self.repeat_distance
+
+    def events(self, numbers: range) -> int:
+        """Events in these requests, repeats included."""
+        return sum(self.template(number).events for number in numbers)
+
+    def new_events(self, numbers: range, sent_before: Container[int] = ()) -> int:
+        """Events that these requests add to ``sent_before``: repeats of what was sent are not new."""
+        repeated = sum(
+            self.template(number).repeats
+            for number in numbers
+            if self.earlier(number) in numbers or self.earlier(number) in sent_before
+        )
+        return self.events(numbers) - repeated
+
+
+def made(
+    shape: Shape,
+    buckets: list[Bucket],
+    partitions: int,
+    now: datetime,
+    *,
+    repeat_distance: int | None = None,
+    seed: int = 1,
+) -> Workload:
+    """Templates whose events were observed within ``spread_seconds`` before ``now``."""
+    source = random.Random(seed)
+    templates = [
+        _template(shape, buckets[i % len(buckets)], i, partitions, now, source) for i in range(shape.templates)
+    ]
+    return Workload(shape, templates, repeat_distance or len(templates))
+
+
+def copy_stream(workload: Workload, numbers: Iterable[int]) -> Iterator[bytes]:
+    """The requests as one binary COPY."""
+    yield _COPY_SIGNATURE
+    for number in numbers:
+        yield workload.rows(number)
+    yield _COPY_TRAILER
+
+
+def _template(
+    shape: Shape, bucket: Bucket, index: int, partitions: int, now: datetime, source: random.Random
+) -> Template:
+    app = source.randrange(shape.apps)
+    server = source.randrange(shape.servers_of_app)
+    devices = [source.randrange(shape.devices) for _ in range(shape.devices_of_request)]
+    events = [
+        _event(shape, index, position, now, f"app-{app}", f"server-{app}-{server}", devices, source)
+        for position in range(shape.events_of_request)
+    ]
+    repeats = round(shape.repeats * len(events))
+    # What is repeated stands among the last, so that a batch is not all of one kind.
+    for position in range(repeats):
+        earlier = dict(events[position])
+        earlier["id"] = str(earlier["id"]).replace(_THIS.decode(), _EARLIER.decode())
+        events[len(events) - 1 - position] = earlier
+    body = orjson.dumps(events)
+    admitted = _admitted(body, bucket, partitions, now)
+    assert admitted.count == len(events), admitted.rejections[:3]
+    return Template(
+        bucket, body, _rows(admitted, bucket), _records(admitted, bucket), len(events), repeats
+    )
+
+
+def _event(
+    shape: Shape,
+    index: int,
+    position: int,
+    now: datetime,
+    app: str,
+    server: str,
+    devices: list[int],
+    source: random.Random,
+) -> dict[str, object]:
+    observed_at = now - timedelta(seconds=source.uniform(0, shape.spread_seconds))
+    tail = f"{index:04x}-{position:04x}-{source.getrandbits(48):012x}"
+    return {
+        "id": f"{_THIS.decode()}-7{tail}",
+        "name": f"name-{source.randrange(shape.names)}",
+        "observed_at": observed_at.isoformat(),
+        "app": app,
+        "server": server,
+        "device": f"device-{source.choice(devices):06d}",
+        "data": {
+            "path": f"/v1/items/{source.randrange(10_000)}",
+            "status": source.choice((200, 200, 200, 404, 500)),
+            "duration_ms": round(source.expovariate(0.02), 3),
+            "user": f"user-{source.randrange(100_000)}",
+            "message": "request served",
+        },
+    }
+
+
+def _admitted(body: bytes, bucket: Bucket, partitions: int, now: datetime) -> Admitted:
+    received_at = parse_moment(now.isoformat())
+    terms = Terms(received_at, received_at + DAY_SECONDS * MICROSECONDS, 0, 0, EventLimits().max_nesting)
+    return admit_events(
+        EVENTS.read(body, "application/json", EventLimits()), terms, bytes.fromhex(bucket.bucket_id), partitions
+    )
+
+
+def _segments(admitted: Admitted) -> dict[int, list[Segment]]:
+    by_partition: dict[int, list[Segment]] = {}
+    for destination, tails in admitted.tails.items():
+        assert destination.labels is not None
+        by_partition.setdefault(destination.partition, []).append(
+            Segment(EVENT_KIND, destination.flags, destination.bucket, encode_labels(*destination.labels), tails)
+        )
+    return by_partition
+
+
+def _records(admitted: Admitted, bucket: Bucket) -> list[tuple[int, bytes]]:
+    return [
+        (partition, encode_record(bytes.fromhex(bucket.bucket_id) + b"next", segments))
+        for partition, segments in sorted(_segments(admitted).items())
+    ]
+
+
+def _rows(admitted: Admitted, bucket: Bucket) -> bytes:
+    heads = [
+        (segment.head(bucket.bucket_key), segment.tails)
+        for segments in _segments(admitted).values()
+        for segment in segments
+    ]
+    return b"".join(head + tail for head, tails in heads for tail in tails)
