@@ -107,6 +107,9 @@ def database_errors() -> Iterator[None]:
         yield
     except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
         raise Unavailable(f"database: {error!r}") from error
+    except asyncpg.InternalClientError as error:
+        # What asyncpg says when the connection goes in the middle of a COPY.
+        raise Unavailable(f"database: {error!r}") from error
     except (
         asyncpg.CannotConnectNowError,
         asyncpg.AdminShutdownError,
@@ -126,15 +129,18 @@ async def acquired(pool: Pool, timeout_seconds: float) -> AsyncIterator[PooledCo
             yield connection
 
 
-def new_producer(settings: KafkaSettings) -> AIOKafkaProducer:
-    """An idempotent producer with acks=all; the caller starts and stops it, with deadlines of its own."""
+def new_producer(settings: KafkaSettings, record_bytes: int = MAX_RECORD_BYTES) -> AIOKafkaProducer:
+    """An idempotent producer with acks=all; the caller starts and stops it, with deadlines of its own.
+
+    ``record_bytes``: size of a record at most, headers included.
+    """
     return AIOKafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap,
         acks="all",
         enable_idempotence=True,
         compression_type=None if settings.kafka_compression == "none" else settings.kafka_compression,
-        max_batch_size=MAX_RECORD_BYTES,
-        max_request_size=MAX_RECORD_BYTES,
+        max_batch_size=record_bytes,
+        max_request_size=record_bytes,
         linger_ms=0,
         request_timeout_ms=int(settings.kafka_request_seconds * 1000),
         retry_backoff_ms=100,

@@ -55,8 +55,8 @@ class EventModel(BaseModel):
     )
     observed_at: Moment | None = Field(
         None,
-        description="When it happened: ISO 8601 with offset, Unix seconds below 10^11, milliseconds from there. "
-        "Absent: the moment of receipt.",
+        description="When it happened: ISO 8601 with offset, Unix seconds below 10^11, milliseconds from "
+        "there. Absent: the moment of receipt.",
     )
     stream: Stream = Field(DEFAULT_STREAM, description="The stream that it belongs to.")
     device: Label = Field("", description="The device that it came from.")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from struct import Struct, error as StructError
+import struct
 
 from schema.errors import Invalid
 
-_ENTRY = Struct(">HIQ")
+_ENTRY = struct.Struct(">HIQ")
 _VERSION = b"\x01"
 _MAX_ENTRIES = 1024
 
@@ -30,7 +30,7 @@ def decode_receipt(text: str) -> dict[int, tuple[int, int]]:
         if raw[:1] != _VERSION or len(raw) > 1 + _MAX_ENTRIES * _ENTRY.size:
             raise Invalid("X-Weir-Receipt: not a receipt of this gateway; send the one from its answer")
         return {partition: (epoch, offset) for partition, epoch, offset in _ENTRY.iter_unpack(raw[1:])}
-    except (binascii.Error, StructError, ValueError) as error:
+    except (binascii.Error, struct.error, ValueError) as error:
         raise Invalid(
             "X-Weir-Receipt: not a receipt of this gateway; send the one from its answer"
         ) from error

@@ -13,9 +13,10 @@ can judge (UTF-8, JSON) is judged by COPY.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from itertools import accumulate
-from struct import Struct, error as StructError
+from itertools import accumulate, pairwise
+from struct import Struct
 
 from schema.errors import Invalid
 from schema.tables import EVENT_COLUMNS, NODE_REPORT_COLUMNS
@@ -40,15 +41,14 @@ _LENGTH = Struct(">i")
 _LENGTH_JSONB = Struct(">iB")
 _DOUBLE = Struct(">id")
 _INTEGER = Struct(">ii")
-_MOMENT_AND_ID_LENGTH = Struct(">4xqi")
 _BUCKET_KEY_HEAD = Struct(">hii")  # fields of the tuple, length 4, bucket key
 _BUCKET_ID_HEAD = Struct(">hi24s")  # fields of the tuple, length 24, bucket id in hex
 
 _EVENT_FIELDS = len(EVENT_COLUMNS)
 _NODE_FIELDS = len(NODE_REPORT_COLUMNS)
 _LABELS = 4
-# moment, id length … received_at, device length, data length and JSONB version
-_LEAST_EVENT_TAIL = 12 + 4 + 12 + 4 + 4 + 1
+_unpack_moment = _MOMENT_LENGTH.unpack_from
+_unpack_jsonb = _LENGTH_JSONB.unpack_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Record:
+    """A record taken apart: its id (16 random bytes) and its segments."""
+
     record_id: bytes
     segments: list[Segment]
 
@@ -108,7 +110,7 @@ def decode_labels(labels: bytes) -> tuple[str, str, str, str]:
                 raise Invalid("labels: a field is longer than the labels")
             texts.append(labels[position + 4 : end].decode())
             position = end
-    except (StructError, UnicodeDecodeError) as error:
+    except (struct.error, UnicodeDecodeError) as error:
         raise Invalid(f"labels: {error}") from error
     if position != len(labels):
         raise Invalid("labels: bytes after the last field")
@@ -177,7 +179,7 @@ def decode_record(value: bytes) -> Record:
     """Take a record apart down to its events' tails. Raises Invalid, with the place of the fault."""
     try:
         magic, version, count, record_id = _HEADER.unpack_from(value, 0)
-    except StructError as error:
+    except struct.error as error:
         raise Invalid("record: shorter than its header") from error
     if magic != MAGIC:
         raise Invalid("record: not one of ours (it does not begin with WEIR)")
@@ -188,7 +190,7 @@ def decode_record(value: bytes) -> Record:
     for index in range(count):
         try:
             segment, position = _decode_segment(value, position)
-        except StructError as error:
+        except struct.error as error:
             raise Invalid(f"record: segment {index} is cut off") from error
         segments.append(segment)
     if position != len(value):
@@ -215,21 +217,26 @@ def _decode_segment(value: bytes, position: int) -> tuple[Segment, int]:
     if sum(lengths) != tails_bytes:
         raise Invalid("record: the events' lengths do not add up to the segment's")
     bounds = list(accumulate(lengths, initial=tails))
-    pieces = [value[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [value[a:b] for a, b in pairwise(bounds)]
     return Segment(kind, flags, bucket_id, labels, pieces), end
 
 
 def event_identity(tail: bytes) -> tuple[int, bytes]:
     """(moment in microseconds since 2000, the bytes that identify the event) of an event's tail.
 
-    The bytes hold the moment, the id's length and the id. Raises Invalid when the fields do not add up.
+    The bytes hold the moment, the id's length and the id. Raises Invalid unless the tail is made of exactly
+    the fields that an event has: one that ended early or late would take its neighbours' bytes into COPY.
     """
     try:
-        moment, id_bytes = _MOMENT_AND_ID_LENGTH.unpack_from(tail, 0)
-    except StructError as error:
-        raise Invalid("event: shorter than its fixed fields") from error
-    if id_bytes < 0 or len(tail) < _LEAST_EVENT_TAIL + id_bytes:
-        raise Invalid("event: the id is longer than the event")
+        first, moment, id_bytes = _unpack_moment(tail, 0)
+        # A length below zero would let a field begin before the one that it follows.
+        second, _, device_bytes = _unpack_moment(tail, 16 + id_bytes if id_bytes >= 0 else len(tail))
+        device_end = 32 + id_bytes + (device_bytes if device_bytes >= 0 else len(tail))
+        data_bytes, version = _unpack_jsonb(tail, device_end)
+    except struct.error as error:
+        raise Invalid("event: its fields are longer than the event") from error
+    if first != 8 or second != 8 or version != 1 or device_end + 4 + data_bytes != len(tail):
+        raise Invalid("event: its fields do not add up to the event")
     return moment, tail[: 16 + id_bytes]
 
 

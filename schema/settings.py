@@ -24,6 +24,8 @@ class SettingsGroup(BaseSettings):
 
 
 class LogSettings(SettingsGroup):
+    """What a process says of itself."""
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     log_format: Literal["json", "console"] = Field(
         "json", description="One JSON object a line, or text to read."
@@ -31,6 +33,8 @@ class LogSettings(SettingsGroup):
 
 
 class KafkaSettings(SettingsGroup):
+    """Where Kafka is, and what its topics are like."""
+
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Comma-separated host:port of Kafka brokers.")
     kafka_events_topic: str = Field("weir.events", description="Topic that carries accepted events.")
     kafka_dead_letters_topic: str = Field(
@@ -57,6 +61,8 @@ class KafkaSettings(SettingsGroup):
 
 
 class DatabaseSettings(SettingsGroup):
+    """Where the database is, and how long it may take."""
+
     database_dsn: str = Field(
         "postgresql://127.0.0.1:5432/weir", description="The primary database, as a PostgreSQL URL."
     )
@@ -85,6 +91,8 @@ class EventLimits(SettingsGroup):
 
 
 class GatewaySettings(LogSettings, KafkaSettings, DatabaseSettings, EventLimits):
+    """The gateway."""
+
     gateway_host: str = Field("127.0.0.1", description="Address that the gateway listens on.")
     gateway_port: int = Field(8081, ge=0, le=65535, description="Port that the gateway listens on; 0: any.")
     gateway_backlog: int = Field(1024, ge=1, description="Connections waiting to be accepted.")
@@ -119,6 +127,8 @@ class GatewaySettings(LogSettings, KafkaSettings, DatabaseSettings, EventLimits)
 
 
 class WriterSettings(LogSettings, KafkaSettings, DatabaseSettings):
+    """The writer, with maintenance."""
+
     writer_host: str = Field("127.0.0.1", description="Address of the writer's health and metrics.")
     writer_port: int = Field(8082, ge=0, le=65535, description="Port of the writer's health and metrics.")
     writer_lanes: int = Field(2, ge=1, le=16, description="Database connections that store side by side.")
@@ -138,7 +148,7 @@ class WriterSettings(LogSettings, KafkaSettings, DatabaseSettings):
         10_000, ge=1, description="Dead letters a minute beyond which the writer stops loudly."
     )
     shutdown_seconds: float = Field(10.0, gt=0, description="Grace for the batch in flight when stopping.")
-    maintenance: bool = Field(True, description="Whether this writer takes part in maintenance.")
+    maintenance: bool = Field(default=True, description="Whether this writer takes part in maintenance.")
     maintenance_dsn: str | None = Field(None, description="DSN of the owner's role; default: database_dsn.")
     maintenance_margin_seconds: float = Field(
         60.0, gt=0, description="Refreshes end this far before now; above transaction_seconds."
@@ -159,6 +169,8 @@ class WriterSettings(LogSettings, KafkaSettings, DatabaseSettings):
 
 
 class ApiSettings(LogSettings, KafkaSettings, DatabaseSettings):
+    """The query API."""
+
     api_host: str = Field("127.0.0.1", description="Address that the query API listens on.")
     api_port: int = Field(8080, ge=0, le=65535, description="Port that the query API listens on; 0: any.")
     database_read_dsn: str | None = Field(None, description="A replica for analytics; default: database_dsn.")
@@ -172,6 +184,8 @@ class ApiSettings(LogSettings, KafkaSettings, DatabaseSettings):
 
 
 class AgentSettings(LogSettings):
+    """The agent."""
+
     agent_gateway: str = Field("http://127.0.0.1:8081", description="The gateway's URL.")
     agent_key: str = Field("", description="An ingest key.", repr=False)
     agent_interval_seconds: int = Field(5, ge=1, le=3600, description="Seconds between node reports.")

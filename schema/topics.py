@@ -17,10 +17,14 @@ from schema.errors import Unavailable
 from schema.settings import KafkaSettings
 
 MAX_RECORD_BYTES = 4 * 1024 * 1024
+# A dead letter is the record as it was, and headers that say why: it must pass where the record did.
+MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class TopicDeclaration:
+    """One topic as it has to be."""
+
     name: str
     partitions: int
     replication: int
@@ -39,7 +43,12 @@ def declared_topics(settings: KafkaSettings) -> list[TopicDeclaration]:
         TopicDeclaration(
             settings.kafka_events_topic, settings.kafka_partitions, settings.kafka_replication, durable
         ),
-        TopicDeclaration(settings.kafka_dead_letters_topic, 1, settings.kafka_replication, durable),
+        TopicDeclaration(
+            settings.kafka_dead_letters_topic,
+            1,
+            settings.kafka_replication,
+            {**durable, "max.message.bytes": str(MAX_DEAD_LETTER_BYTES)},
+        ),
     ]
 
 

@@ -136,5 +136,6 @@ class Assignment:
             await stop_within(reader.stop(), 2.0, "log reader")
 
     async def close(self) -> None:
+        """Stop the reader of the log, within a bound."""
         async with self._lock:
             await self._discard_reader()

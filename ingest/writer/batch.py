@@ -123,7 +123,7 @@ class Run:
 
 @dataclass(slots=True)
 class Batch:
-    """What a lane stores in one transaction: decoded records that follow on ``standings``, partition by partition."""
+    """What a lane stores in one transaction: records that follow on ``standings``, partition by partition."""
 
     standings: dict[int, Standing] = field(default_factory=dict)
     records: list[FetchedRecord] = field(default_factory=list)
@@ -150,10 +150,11 @@ class Batch:
         self.last_record_ids[record.partition] = record_id
 
     def ends(self) -> dict[int, tuple[int, int]]:
-        """partition → (offset after its last record, that record's timestamp in milliseconds)."""
+        """Partition → (offset after its last record, that record's timestamp in milliseconds)."""
         return {record.partition: (record.offset + 1, record.at_ms) for record in self.records}
 
     def bucket_ids(self) -> list[str]:
+        """The buckets that it has events of."""
         return sorted({run.segment.bucket_id.hex() for run in self.runs})
 
     def without(self, partitions: set[int]) -> Batch:
@@ -340,7 +341,10 @@ class Counts:
     hours: Counter[tuple[int, str, str, str, int, int]] = field(default_factory=Counter)
     days: Counter[tuple[int, str, str, str, int, int]] = field(default_factory=Counter)
 
-    def add(self, bucket_key: int, name: str, app: str, server: str, minute: int, shard: int, count: int) -> None:
+    def add(
+        self, bucket_key: int, name: str, app: str, server: str, minute: int, shard: int, count: int
+    ) -> None:
+        """Count rows of one minute on every rung."""
         hour = minute - minute % HOUR_MINUTES
         day = minute - minute % DAY_MINUTES
         self.minutes[bucket_key, name, minute, shard] += count
@@ -348,6 +352,7 @@ class Counts:
         self.days[bucket_key, name, app, server, day, shard] += count
 
     def add_run(self, run: Run, shard: int) -> None:
+        """Count all rows of a run."""
         name, _stream, app, server = labels_of(run.segment.labels)
         minutes = Counter([moment // MINUTE_MICROSECONDS for moment in run.moments])
         for minute, count in minutes.items():
@@ -373,5 +378,3 @@ def copy_stream(runs: list[Run]) -> Iterator[bytes]:
 def postgres_minute(unix_microseconds: int) -> int:
     """The minute since 2000 that a moment (microseconds since 1970) lies in."""
     return (unix_microseconds - POSTGRES_EPOCH_MICROSECONDS) // MINUTE_MICROSECONDS
-
-

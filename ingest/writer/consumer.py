@@ -46,6 +46,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self.fetched_at = 0.0
 
     def lane(self, partition: int) -> Lane:
+        """The lane that stores a partition."""
         return self._lanes[partition % len(self._lanes)]
 
     def lost(self, partitions: Iterable[int]) -> None:
@@ -124,6 +125,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._metrics.lag.labels(str(place.partition)).set(max(0, end - standing.next_offset))
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Take partitions from their lanes, within the time that a rebalance leaves."""
         partitions = {place.partition for place in revoked}
         self._unprepared -= partitions
         by_lane: dict[Lane, set[int]] = {}
@@ -135,6 +137,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             log.info("partitions revoked", partitions=sorted(partitions))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Hold partitions back until it is known where they go on."""
         consumer = self._consumer
         places = list(assigned)
         if consumer is None or not places:
@@ -166,7 +169,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._prepare.set()
 
     async def _prepare_partition(self, partition: int) -> None:
-        consumer: AIOKafkaConsumer = self._consumer
+        consumer: AIOKafkaConsumer | None = self._consumer
         place = TopicPartition(self._settings.kafka_events_topic, partition)
         if consumer is None or place not in consumer.assignment():
             self._unprepared.discard(partition)

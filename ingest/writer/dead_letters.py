@@ -88,8 +88,8 @@ class DeadLetterTopic:
         if total > self._settings.dead_letters_per_minute:
             raise DeadLetterFlood(
                 f"{total} dead letters within a minute, over WEIR_DEAD_LETTERS_PER_MINUTE "
-                f"({self._settings.dead_letters_per_minute}): see what they have in common in the table dead_letters "
-                "and the log, then raise the limit or mend the sender"
+                f"({self._settings.dead_letters_per_minute}): see what they have in common in the table "
+                "dead_letters and the log, then raise the limit or mend the sender"
             )
 
     async def _discard(self) -> None:
@@ -98,5 +98,6 @@ class DeadLetterTopic:
             await stop_within(producer.stop(), 1.0, "dead-letter producer")
 
     async def close(self) -> None:
+        """Stop the producer, within a bound."""
         async with self._lock:
             await self._discard()

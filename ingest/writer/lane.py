@@ -9,6 +9,7 @@ because a commit whose answer was lost may have happened.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import deque
@@ -70,6 +71,7 @@ class Lane:
         return self._pending_bytes
 
     def standing(self, partition: int) -> Standing | None:
+        """Where a partition stands, if it is ours."""
         return self._standings.get(partition)
 
     def take_over(self, partition: int, standing: Standing) -> None:
@@ -90,7 +92,10 @@ class Lane:
                 continue
             if record.offset > expected:
                 log.warning(
-                    "hole before a record", partition=record.partition, offset=record.offset, expected_offset=expected
+                    "hole before a record",
+                    partition=record.partition,
+                    offset=record.offset,
+                    expected_offset=expected,
                 )
                 if record.partition not in self._fresh:
                     self._forget({record.partition})
@@ -105,7 +110,7 @@ class Lane:
         self._arrived.set()
 
     async def release(self, partitions: set[int], grace_seconds: float) -> None:
-        """Forget partitions; wait a moment for the batch in hand, so that the next owner need not repeat it."""
+        """Forget partitions; wait a little for the batch in hand, which the next owner would repeat."""
         self._forget(partitions)
         if self._busy & partitions:
             try:
@@ -154,14 +159,14 @@ class Lane:
             remaining = self._oldest_at + settings.batch_seconds - time.monotonic()
             if remaining > 0 and self._pending_bytes < settings.batch_bytes:
                 self._arrived.clear()
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._arrived.wait(), remaining)
-                except TimeoutError:
-                    pass
                 continue
             # A copy: the partition may be released and taken over again while the batch is in hand.
             batch = Batch(standings=dict(self._standings))
-            while self._pending and batch.events < settings.batch_events and batch.bytes < settings.batch_bytes:
+            while (
+                self._pending and batch.events < settings.batch_events and batch.bytes < settings.batch_bytes
+            ):
                 batch.add(self._pending.popleft())
             self._oldest_at = time.monotonic() - settings.batch_seconds if self._pending else 0.0
             return batch
@@ -184,7 +189,7 @@ class Lane:
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
                 self._metrics.retries.labels("conflict").inc()
                 log.info("transaction conflicts, tried again", error=repr(error))
-                await asyncio.sleep(random.uniform(0.01, 0.1))
+                await asyncio.sleep(random.uniform(0.01, 0.1))  # noqa: S311 - spreads retries, guards nothing
                 continue
             except (Unavailable, asyncpg.PostgresError) as error:
                 self._metrics.retries.labels("unavailable").inc()
@@ -192,7 +197,7 @@ class Lane:
                 self._disconnect()
                 if self._stopping:
                     return
-                await asyncio.sleep(random.uniform(delay / 2, delay))
+                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - spreads retries, guards nothing
                 delay = min(delay * 2, _MAX_DELAY_SECONDS)
             batch = await self._reconciled(batch)
 

@@ -98,7 +98,9 @@ class Maintenance:
                 Step("retention", _RETENTION_SECONDS, lambda c: retention.drop(c, edition, days, margin))
             ]
         steps += [
-            Step("purge", _PURGE_SECONDS, lambda c: purge.purge(c, edition, margin, metrics.purged_events.inc)),
+            Step(
+                "purge", _PURGE_SECONDS, lambda c: purge.purge(c, edition, margin, metrics.purged_events.inc)
+            ),
             Step("observe", settings.refresh_seconds, self._observe),
         ]
         return steps

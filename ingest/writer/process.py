@@ -39,14 +39,17 @@ def main() -> int:
     settings = WriterSettings()
     configure_logs(settings, "writer")
     if settings.maintenance_margin_seconds <= settings.transaction_seconds:
-        log.error("WEIR_MAINTENANCE_MARGIN_SECONDS must be above WEIR_TRANSACTION_SECONDS; counts would be wrong")
+        log.error(
+            "WEIR_MAINTENANCE_MARGIN_SECONDS must be above WEIR_TRANSACTION_SECONDS; counts would be wrong"
+        )
         return 2
     try:
         uvloop.run(run(settings))
     except BaseExceptionGroup as failures:
         known, defects = failures.split(WeirError)
         if known is not None:
-            log.error("writer stopped", error="; ".join(str(failure) for failure in known.exceptions))
+            reasons = "; ".join(str(failure) for failure in known.exceptions)
+            log.error("writer stopped", error=reasons)  # noqa: TRY400 - the reason says it all
         if defects is not None:
             raise defects from None
         return 1
@@ -118,7 +121,11 @@ def _checks(pool: Pool, consumer: EventConsumer) -> list[Check]:
     async def migrations() -> str | None:
         async with acquired(pool, 1.0) as connection:
             found = await connection.fetchval("SELECT version_num FROM alembic_version")
-        return None if found == wanted else f"the database is at revision {found}, not {wanted}: run weir migrate"
+        return (
+            None
+            if found == wanted
+            else f"the database is at revision {found}, not {wanted}: run weir migrate"
+        )
 
     async def kafka() -> str | None:
         return None if consumer.connected else "no partition has been read from Kafka lately"

@@ -24,6 +24,7 @@ SELECT range_start, range_end FROM timescaledb_information.chunks
 WHERE hypertable_schema = 'public' AND hypertable_name = 'events' ORDER BY range_start
 """
 _SQL_DELETE = "DELETE FROM events WHERE bucket_key = $1 AND observed_at >= $2 AND observed_at < $3"
+_SQL_DELETE_COUNTS = "DELETE FROM {table} WHERE bucket_key = $1"
 _SQL_PURGED = "UPDATE bucket_keys SET purged_at = now() WHERE bucket_key = $1"
 _ROLLUPS = ("event_counts_minute", "event_counts_hour", "event_counts_day", "device_counts_day")
 
@@ -32,7 +33,8 @@ async def purge(
     connection: Connection, edition: str, margin_seconds: float, purged: Callable[[float], None]
 ) -> None:
     """Delete the rows of every retired key. In the community edition the rollups' rows of a retired key
-    stay until their range is refreshed: they are few, and unread."""
+    stay until their range is refreshed: they are few, and unread.
+    """
     for retired in await connection.fetch(_SQL_RETIRED, timedelta(seconds=margin_seconds)):
         key = retired["bucket_key"]
         rows = 0
@@ -41,7 +43,7 @@ async def purge(
             rows += int(status.rsplit(" ", 1)[1])
         if edition == "apache":
             for table in _ROLLUPS:
-                await connection.execute(f"DELETE FROM {table} WHERE bucket_key = $1", key)
+                await connection.execute(_SQL_DELETE_COUNTS.format(table=table), key)
         await connection.execute(_SQL_PURGED, key)
         purged(rows)
         log.info("emptied bucket purged", bucket_key=key, rows=rows)

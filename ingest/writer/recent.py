@@ -18,9 +18,11 @@ class Recent:
         self._old: set[int] = set()
 
     def knows(self, value: int) -> bool:
+        """Whether a hash was seen lately."""
         return value in self._young or value in self._old
 
     def knows_none(self, values: Iterable[int]) -> bool:
+        """Whether none of the hashes was."""
         return self._young.isdisjoint(values) and self._old.isdisjoint(values)
 
     def remember(self, values: set[int]) -> None:

@@ -35,10 +35,12 @@ FROM store_state
 _SQL_WATERMARK = """
 SELECT nullif(greatest(watermark, TIMESTAMPTZ '1900-01-01 00:00:00+00'), TIMESTAMPTZ '1900-01-01 00:00:00+00')
 FROM (
-    SELECT _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(mat_hypertable_id)) AS watermark
+    SELECT _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(mat_hypertable_id))
+        AS watermark
     FROM _timescaledb_catalog.continuous_agg WHERE user_view_schema = 'public' AND user_view_name = $1
 ) AS materialized
 """
+_SQL_REFRESH = "CALL refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)"
 _SQL_LATE = "SELECT late_hour_id, hour FROM late_hours WHERE hour < $1 ORDER BY hour"
 _SQL_STRIKE = "DELETE FROM late_hours WHERE late_hour_id = ANY($1::bigint[])"
 
@@ -97,5 +99,4 @@ async def _clock(connection: Connection, margin_seconds: float) -> tuple[datetim
 
 
 async def _refresh(connection: Connection, rung: Rung, start: datetime, end: datetime) -> None:
-    await connection.execute("CALL refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)",
-                             rung.table, start, end)  # fmt: skip
+    await connection.execute(_SQL_REFRESH, rung.table, start, end)

@@ -48,7 +48,9 @@ async def drop(connection: Connection, edition: str, days: int, margin_seconds: 
             await connection.execute("SELECT pg_advisory_unlock($1)", LOCK_RAW_FLOOR)
         log.info("raw floor moved", raw_floor=cutoff.isoformat())
     for table in ("events", "node_reports"):
-        dropped = await connection.fetch("SELECT drop_chunks($1::regclass, older_than => $2::timestamptz)", table, cutoff)
+        dropped = await connection.fetch(
+            "SELECT drop_chunks($1::regclass, older_than => $2::timestamptz)", table, cutoff
+        )
         if dropped:
             log.info("chunks dropped", table=table, chunks=len(dropped), older_than=cutoff.isoformat())
 
@@ -64,5 +66,7 @@ async def compress(connection: Connection, after_days: int) -> None:
     """Compress chunks of raw rows that ended ``after_days`` ago (community edition)."""
     tables = ["events", "node_reports"]
     for row in await connection.fetch(_SQL_OLD_CHUNKS, tables, timedelta(days=after_days)):
-        await connection.execute("SELECT compress_chunk($1::regclass, if_not_compressed => true)", row["chunk"])
+        await connection.execute(
+            "SELECT compress_chunk($1::regclass, if_not_compressed => true)", row["chunk"]
+        )
         log.info("chunk compressed", chunk=row["chunk"])

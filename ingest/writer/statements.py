@@ -8,7 +8,7 @@ from schema.tables import EVENT_COLUMNS, LOCK_RAW_FLOOR, NODE_REPORT_COLUMNS
 BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock_shared({LOCK_RAW_FLOOR})"
 
 # Compare-and-set of every partition in the batch. A partition that does not move has another writer by now.
-# Parameters: topic, partitions, epochs, expected offsets, next offsets, record ids, moments of the last records.
+# Parameters: topic, partitions, epochs, expected offsets, next offsets, record ids, last records' moments.
 MOVE_OFFSETS = """
 WITH moved AS (
     UPDATE partition_offsets AS stands
@@ -82,7 +82,8 @@ SELECT bucket_key, name, period, shard, event_count
 FROM unnest($1::int[], $2::text[], $3::timestamptz[], $4::smallint[], $5::bigint[])
     AS delta (bucket_key, name, period, shard, event_count)
 ORDER BY bucket_key, name, period, shard
-ON CONFLICT (bucket_key, name, period, shard) DO UPDATE SET event_count = kept.event_count + excluded.event_count
+ON CONFLICT (bucket_key, name, period, shard)
+DO UPDATE SET event_count = kept.event_count + excluded.event_count
 """
 
 ADD_PERIODS = """

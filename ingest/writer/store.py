@@ -48,7 +48,7 @@ _STAMPED_WINDOW = timedelta(hours=24)
 
 Publish = Callable[[list[DeadLetter], dict[int, int]], Awaitable[None]]
 
-# What PostgreSQL says of a row that it will never take: bad text, bad JSON, a broken check, an index row too large.
+# What PostgreSQL says of a row that it will never take: bad text or JSON, a broken check, a huge index row.
 _POISON = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -83,7 +83,12 @@ class Store:
     """Writes batches over one connection. Not for two tasks at once."""
 
     def __init__(
-        self, connection: Connection, settings: WriterSettings, edition: str, publish_letters: Publish, recent: Recent
+        self,
+        connection: Connection,
+        settings: WriterSettings,
+        edition: str,
+        publish_letters: Publish,
+        recent: Recent,
     ) -> None:
         self._connection = connection
         self._settings = settings
@@ -174,10 +179,11 @@ class Store:
             for index, identity in enumerate(run.identities):
                 try:
                     name = identity[16:].decode()
-                    if "\x00" in name:
-                        raise ValueError("holds U+0000")
                 except ValueError as error:
                     screened.letters.append(run.letter(index, "data", f"id: {error}"))
+                    continue
+                if "\x00" in name:
+                    screened.letters.append(run.letter(index, "data", "id: holds the character U+0000"))
                     continue
                 if (run.bucket_key, name) in wanted:
                     outcome.duplicates += 1
@@ -271,7 +277,11 @@ class Store:
         await connection.execute("SAVEPOINT copied")
         try:
             await connection.copy_to_table(
-                table, source=_stream(runs), columns=columns, format="binary", timeout=self._settings.transaction_seconds
+                table,
+                source=_stream(runs),
+                columns=columns,
+                format="binary",
+                timeout=self._settings.transaction_seconds,
             )
             await connection.execute("RELEASE SAVEPOINT copied")
         except asyncpg.PostgresError:
@@ -283,7 +293,12 @@ class Store:
             return
         keys, names, minutes, shards = zip(*counts.minutes, strict=True)
         await self._connection.execute(
-            statements.ADD_MINUTES, keys, names, list(map(_minute_moment, minutes)), shards, [*counts.minutes.values()]
+            statements.ADD_MINUTES,
+            keys,
+            names,
+            list(map(_minute_moment, minutes)),
+            shards,
+            [*counts.minutes.values()],
         )
         for statement, periods in ((statements.ADD_HOURS, counts.hours), (statements.ADD_DAYS, counts.days)):
             keys, names, apps, servers, starts, shards = zip(*periods, strict=True)
@@ -297,7 +312,9 @@ class Store:
         if late:
             await self._connection.execute(statements.NOTE_LATE_HOURS, list(map(_minute_moment, late)))
 
-    async def _store_letters(self, letters: list[DeadLetter], epochs: dict[int, int], outcome: Outcome) -> None:
+    async def _store_letters(
+        self, letters: list[DeadLetter], epochs: dict[int, int], outcome: Outcome
+    ) -> None:
         if not letters:
             return
         await self._publish_letters(letters, epochs)
@@ -328,7 +345,9 @@ async def _bisected(
         if total == 1:
             culprit = next(run for run in runs if len(run))
             # An internal error is the row's fault only if the row is not what our codec writes.
-            if isinstance(error, asyncpg.InternalServerError) and well_formed(culprit.segment.kind, culprit.tails[0]):
+            if isinstance(error, asyncpg.InternalServerError) and well_formed(
+                culprit.segment.kind, culprit.tails[0]
+            ):
                 raise
             letters.append(culprit.letter(0, "data", _reason(error)))
             return
@@ -371,5 +390,3 @@ def _postgres_microseconds(moment: datetime) -> int:
 
 def _minute_moment(minute: int) -> datetime:
     return _POSTGRES_EPOCH + timedelta(minutes=minute)
-
-

@@ -70,6 +70,7 @@ def newest_revision() -> str:
 
 
 def configured() -> Config:
+    """Alembic's configuration, without a file of its own."""
     configuration = Config()
     configuration.set_main_option("script_location", str(HERE))
     return configuration

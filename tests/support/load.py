@@ -1,8 +1,8 @@
 """A load of events whose every answer is kept: what was acknowledged, refused, or left unknown.
 
-Each event has an id and a moment of its own, so that a repeat is recognised. A request that was not answered
-202 is repeated as it was, as a good client would, until it is or the load ends; only then is it unknown. The load is
-bounded in time and events.
+Each event has an id and a moment of its own, so that a repeat is recognised. A request that was not
+answered 202 is repeated as it was, as a good client would, until it is or the load ends; only then is it
+unknown. The load is bounded in time and events.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ class Load:
         async with aiohttp.ClientSession(timeout=timeout, headers={"X-Api-Key": self.key}) as session:
             share = max_batches // self.clients
             await asyncio.gather(
-                *(self._client(session, random.Random(self.seed * 1000 + i), deadline, share) for i in range(self.clients))
+                *(
+                    self._client(session, random.Random(self.seed * 1000 + i), deadline, share)
+                    for i in range(self.clients)
+                )
             )
         return self.answers
 
@@ -70,7 +73,12 @@ class Load:
                 await self._send(session, source, body, ids, deadline + 20)
 
     async def _send(
-        self, session: aiohttp.ClientSession, source: random.Random, body: bytes, ids: set[str], deadline: float
+        self,
+        session: aiohttp.ClientSession,
+        source: random.Random,
+        body: bytes,
+        ids: set[str],
+        deadline: float,
     ) -> bool:
         self.answers.unknown |= ids - self.answers.acknowledged
         while time.monotonic() < deadline:

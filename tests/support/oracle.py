@@ -38,7 +38,7 @@ def stored_ids(dsn: str, bucket_id: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def check(dsn: str, bucket_id: str, acknowledged: set[str], unknown: set[str] = frozenset()) -> int:  # type: ignore[assignment]
+def check(dsn: str, bucket_id: str, acknowledged: set[str], unknown: set[str]) -> int:
     """All that was promised of a bucket; returns how many events are stored."""
     ids = stored_ids(dsn, bucket_id)
     assert len(ids) == len(set(ids)), f"{len(ids) - len(set(ids))} events are stored twice"
@@ -51,7 +51,7 @@ def check(dsn: str, bucket_id: str, acknowledged: set[str], unknown: set[str] = 
 
 
 def check_rollups(dsn: str) -> None:
-    """Every rollup equals a recount of the raw rows, whatever the edition; stale hours apart, as for a reader."""
+    """Every rollup equals a recount of the raw rows; stale hours apart, which no reader takes from it."""
     with psycopg.connect(dsn) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for table, period, dimensions in (
@@ -70,7 +70,8 @@ def _differences(connection: Database, table: str, period: str, dimensions: str)
             SELECT bucket_key, period, {dimensions}, sum(event_count)::bigint AS event_count
             FROM {table} WHERE event_count <> 0 GROUP BY bucket_key, period, {dimensions}
         ), counted AS (
-            SELECT bucket_key, time_bucket('1 {period}', observed_at) AS period, {dimensions}, count(*) AS event_count
+            SELECT bucket_key, time_bucket('1 {period}', observed_at) AS period, {dimensions},
+                   count(*) AS event_count
             FROM events GROUP BY bucket_key, 2, {dimensions}
         )
         SELECT bucket_key, period, {dimensions}, kept.event_count, counted.event_count
@@ -80,5 +81,5 @@ def _differences(connection: Database, table: str, period: str, dimensions: str)
               SELECT FROM rollup_stale_hours AS stale WHERE stale.rollup = '{table}'
                 AND time_bucket('1 {"day" if period == "day" else "hour"}', stale.hour)
                   = time_bucket('1 {"day" if period == "day" else "hour"}', period))
-        """  # type: ignore[arg-type]  # noqa: S608
+        """
     ).fetchall()

@@ -1,7 +1,7 @@
 """Weir's own processes for end-to-end tests: real ones, on free ports, ended with the test.
 
-A `Weir` is one deployment on given servers: any number of gateways and writers, one query API, a bucket with an
-ingest and a read key. Nothing here looks inside a process: tests kill, stop and ask over the sockets only.
+A `Weir` is one deployment on given servers: any number of gateways and writers, a query API, a bucket with
+an ingest and a read key. Nothing here looks inside a process: tests kill, stop and ask over the sockets only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from tests.support.topics import TopicNames
 
 READY_SECONDS = 40.0
 STOP_SECONDS = 12.0
-MODULES = {"gateway": "ingest.gateway.process", "writer": "ingest.writer.process", "api": "api.process"}
+# The command that `make setup` installed beside this Python.
+WEIR = Path(sys.executable).parent / "weir"
 
 
 @dataclass(slots=True)
@@ -113,7 +114,10 @@ class Weir:
         log_path = self.folder / f"{role}-{len(self.processes)}.log"
         with log_path.open("wb") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", MODULES[role]], env=environment, stdout=output, stderr=subprocess.STDOUT
+                [WEIR, role],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         process = Process(role, port, log_path, child)
         self.processes.append(process)
@@ -153,7 +157,9 @@ def wait_ready(process: Process, seconds: float = READY_SECONDS) -> None:
     answer = "no answer"
     while time.monotonic() < deadline:
         if process.child.poll() is not None:
-            raise AssertionError(f"{process.role} ended with {process.child.returncode}:\n{process.log()[-3000:]}")
+            raise AssertionError(
+                f"{process.role} ended with {process.child.returncode}:\n{process.log()[-3000:]}"
+            )
         try:
             with urllib.request.urlopen(f"{process.url}/readyz", timeout=3):
                 return
@@ -187,11 +193,13 @@ def make_bucket(dsn: str) -> Credentials:
         connection.execute("INSERT INTO bucket_members VALUES (%s, %s, 'owner')", [bucket_id, user_id])
         for scope, key in (("ingest", ingest_key), ("read", read_key)):
             connection.execute(
-                "INSERT INTO api_keys (key_id, prefix, secret_sha256, scope, bucket_id) VALUES (%s, %s, %s, %s, %s)",
+                "INSERT INTO api_keys (key_id, prefix, secret_sha256, scope, bucket_id)"
+                " VALUES (%s, %s, %s, %s, %s)",
                 [new_bucket_id(), secret_prefix(key), secret_digest(key), scope, bucket_id],
             )
         connection.execute(
-            "INSERT INTO access_tokens (secret_sha256, user_id, expires_at) VALUES (%s, %s, now() + INTERVAL '1 day')",
+            "INSERT INTO access_tokens (secret_sha256, user_id, expires_at)"
+            " VALUES (%s, %s, now() + INTERVAL '1 day')",
             [secret_digest(access_token), user_id],
         )
     return Credentials(bucket_id, ingest_key, read_key, access_token)

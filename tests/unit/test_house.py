@@ -1,82 +1,75 @@
-"""What holds for the project's own files: nothing of one machine in them, everything pinned, everything listed."""
+"""The house keeps its own rules: documented settings and metrics, listed files, borders of the top level."""
+
+from __future__ import annotations
 
 import re
-import tomllib
-import xml.etree.ElementTree as ElementTree
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from deploy.local import versions
+from deploy import reference
 
 ROOT = Path(__file__).parents[2]
-REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
-NAMESPACE = {"maven": "pom"}
+PACKAGES = ("schema", "ingest", "query", "api", "deploy")
 
 
-def pinned(path: Path) -> dict[str, str]:
-    """Names and versions of a requirements file."""
-    return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+def tracked() -> list[Path]:
+    """The files that git tracks."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / line for line in listed.splitlines() if (ROOT / line).is_file()]
 
 
-@pytest.mark.parametrize("name", REQUIREMENTS)
-def test_requirements_name_no_place(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert not re.search(r"https?:|file://|--index-url|--extra-index-url|--find-links|--trusted-host", text)
-    assert not re.search(r"(?m)(^|\s)/\w", text), "an absolute path"
+def test_settings_page_is_what_the_code_says() -> None:
+    """`python -m deploy.reference` has been run since a setting changed."""
+    assert (ROOT / "docs/settings.md").read_text() == reference.settings_page()
 
 
-@pytest.mark.parametrize("name", REQUIREMENTS)
-def test_every_requirement_is_pinned_with_a_hash(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    blocks = re.split(r"(?m)^(?=[a-z0-9])", re.sub(r"(?m)^\s*#.*\n", "", text))
-    requirements = [block for block in blocks if block.strip()]
-    assert len(requirements) > 20
-    for block in requirements:
-        assert re.match(r"[a-z0-9._-]+==\S+ \\\n", block), block.splitlines()[0]
-        assert "--hash=sha256:" in block, block.splitlines()[0]
+def test_metrics_page_is_what_the_code_says() -> None:
+    """`python -m deploy.reference` has been run since a metric changed."""
+    assert (ROOT / "docs/metrics.md").read_text() == reference.metrics_page()
 
 
-def test_both_files_pin_the_same_versions() -> None:
-    runtime, everything = (pinned(ROOT / name) for name in REQUIREMENTS)
-    assert runtime.items() <= everything.items()
-
-
-def test_every_dependency_is_pinned() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    runtime, everything = (pinned(ROOT / name) for name in REQUIREMENTS)
-    for dependency in project["dependencies"]:
-        assert re.split(r"[\[<>=]", dependency)[0] in runtime
-    for dependency in project["optional-dependencies"]["dev"]:
-        assert dependency in everything
-
-
-def test_the_pom_leaves_its_versions_to_one_place() -> None:
-    pom = ElementTree.parse(ROOT / "deploy/local/pom.xml")
-    found = {
-        dependency.findtext("maven:artifactId", "", NAMESPACE): dependency.findtext(
-            "maven:version", "", NAMESPACE
-        )
-        for dependency in pom.findall(".//maven:dependency", NAMESPACE)
-    }
-    assert found == {"kafka_${scala.series}": "${kafka.version}", "log4j-slf4j-impl": "${log4j.version}"}
-    assert re.fullmatch(r"4\.\d+\.\d+", versions.KAFKA_VERSION)
-    assert re.fullmatch(r"\d+\.\d+\.\d+", versions.LOG4J_VERSION)
-    assert re.fullmatch(r"\d+\.\d+\.\d+", versions.MAVEN_DEPENDENCY_PLUGIN_VERSION)
-
-
-def test_make_help_lists_every_target() -> None:
-    text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
-    assert phony is not None
-    documented = set(re.findall(r"^([a-z-]+):.*## \S", text, re.MULTILINE))
-    assert documented == set(phony[1].split())
-
-
-def test_every_ignored_lint_has_its_reason() -> None:
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    ignored = [
-        line for line in text.splitlines() if re.match(r'\s+"[A-Z]+\d*",', line) and '", "' not in line
+def test_every_setting_says_what_it_is() -> None:
+    """No setting without a description."""
+    silent = [
+        name
+        for group in reference._PROCESSES.values()
+        for name, field in group.model_fields.items()
+        if not field.description
     ]
-    assert len(ignored) > 15
-    assert [line for line in ignored if not re.search(r"# .{20,}", line)] == []
+    assert not silent
+
+
+def packages() -> list[Path]:
+    """Folders of ours that hold modules."""
+    return sorted(
+        {path.parent for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
+        - {ROOT / "schema/migrations/versions"}
+    )
+
+
+@pytest.mark.parametrize("package", packages(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_package_lists_its_files(package: Path) -> None:
+    """Each folder's docstring names every file and folder in it, so that a stranger finds the way."""
+    docstring = (package / "__init__.py").read_text()
+    inside = [path for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    missing = [
+        p.stem
+        for p in inside
+        if p.stem not in ("__init__", "__main__") and not re.search(rf"\b{p.stem}\b", docstring)
+    ]
+    assert not missing
+
+
+def test_the_top_level_is_what_it_is_said_to_be() -> None:
+    """No new folder appears beside the ones that the README explains."""
+    folders = {path.relative_to(ROOT).parts[0] for path in tracked() if len(path.relative_to(ROOT).parts) > 1}
+    assert folders == {"ingest", "query", "api", "schema", "tests", "deploy", "docs", ".ci"}
+
+
+def test_no_file_names_a_registry() -> None:
+    """Where packages come from is the machine's business."""
+    hosts = re.compile(r"py[p]i\.org|python[h]osted|registry\.npm[j]s|maven[.]org|deb\.debia[n]\.org")
+    named = [str(path) for path in tracked() if hosts.search(path.read_text(errors="ignore"))]
+    assert not named

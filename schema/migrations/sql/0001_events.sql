@@ -29,7 +29,7 @@ CREATE TABLE node_reports (
     received_at      timestamptz NOT NULL,
     version          text NOT NULL,
     status           text NOT NULL CHECK (status IN ('ONLINE', 'OFFLINE', 'DISCONNECTED')),
-    latency_ms       double precision CHECK (latency_ms >= 0),
+    latency_ms       double precision CHECK (latency_ms >= 0 AND latency_ms < 'Infinity'), -- no NaN either
     interval_seconds integer NOT NULL CHECK (interval_seconds BETWEEN 1 AND 3600)
 );
 SELECT create_hypertable('node_reports', by_range('observed_at', INTERVAL '7 days'), create_default_indexes => false);

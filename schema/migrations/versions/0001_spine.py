@@ -14,6 +14,7 @@ COMMUNITY = "community"
 
 
 def upgrade() -> None:
+    """Make everything, under the owner's role."""
     connection = op.get_bind()
     run_sql(connection, "0001_roles")
     license_name = connection.exec_driver_sql("SELECT current_setting('timescaledb.license')").scalar_one()
