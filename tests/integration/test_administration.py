@@ -135,8 +135,9 @@ def test_a_first_run_makes_everything_once_and_finds_it_again(database_dsn: str)
         assert first_run(connection, made, key_name="here") == made
     assert values(
         database_dsn,
-        "SELECT (SELECT count(*) FROM workspaces), (SELECT count(*) FROM users), (SELECT count(*) FROM buckets),"
-        " (SELECT count(*) FROM api_keys), (SELECT count(*) FROM refresh_tokens)",
+        "SELECT (SELECT count(*) FROM workspaces), (SELECT count(*) FROM users),"
+        " (SELECT count(*) FROM buckets), (SELECT count(*) FROM api_keys),"
+        " (SELECT count(*) FROM refresh_tokens)",
     ) == [(1, 1, 1, 2, 1)]
     assert values(database_dsn, "SELECT email, superuser FROM users") == [(FIRST_EMAIL, False)]
 
@@ -175,9 +176,13 @@ def test_what_another_installation_kept_is_not_believed(database_dsn: str) -> No
 
 
 def test_a_failure_leaves_no_half_of_a_first_run(database_dsn: str) -> None:
-    with pytest.raises(ZeroDivisionError), administration(database_dsn) as connection:
-        first_run(connection, key_name="here")
-        raise ZeroDivisionError
+    def broken_off() -> None:
+        with administration(database_dsn) as connection:
+            first_run(connection, key_name="here")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken_off()
     assert values(database_dsn, "SELECT count(*) FROM users") == [(0,)]
 
 
