@@ -22,6 +22,7 @@ from schema.connections import new_group_consumer, stop_within
 from schema.errors import Unavailable
 from schema.metrics import WriterMetrics
 from schema.settings import WriterSettings
+from schema.topics import ensure_topics
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._unprepared: set[int] = set()
         self._prepare = asyncio.Event()
         self._paused = False
-        self.fetched_at = 0.0
+        self._joined = False
 
     def lane(self, partition: int) -> Lane:
         """The lane that stores a partition."""
@@ -56,8 +57,15 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     @property
     def connected(self) -> bool:
-        """Whether Kafka answered lately."""
-        return time.monotonic() - self.fetched_at < 2 * self._settings.session_seconds
+        """Whether Kafka answered lately. A member without partitions is content to be in the group."""
+        consumer = self._consumer
+        if consumer is None:
+            return False
+        places = consumer.assignment()
+        if not places:
+            return self._joined
+        answered_ms = max(consumer.last_poll_timestamp(place) or 0 for place in places)
+        return self._paused or time.time() - answered_ms / 1000 < 2 * self._settings.session_seconds
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fetch until ``stop``; survives any outage of Kafka."""
@@ -66,7 +74,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             while not stop.is_set():
                 try:
                     await self._session(stop)
-                except (KafkaError, OSError) as error:
+                except (KafkaError, OSError, Unavailable) as error:
                     log.warning("Kafka does not answer, will be tried again", error=repr(error))
                     await asyncio.sleep(1.0)
         finally:
@@ -74,6 +82,8 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.wait({preparing}, timeout=2.0)
 
     async def _session(self, stop: asyncio.Event) -> None:
+        # A topic that appears after the subscription would go unnoticed for minutes.
+        await ensure_topics(self._settings)
         consumer = new_group_consumer(self._settings, self._settings.session_seconds)
         try:
             await consumer.start()
@@ -83,6 +93,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._fetch(consumer)
         finally:
             self._consumer = None
+            self._joined = False
             await stop_within(consumer.stop(), 5.0, "consumer")
 
     async def _fetch(self, consumer: AIOKafkaConsumer) -> None:
@@ -92,8 +103,6 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         except OffsetOutOfRangeError as error:
             self._reprepare(consumer, {place.partition for place in error.args[0]})
             return
-        if fetched or consumer.assignment():
-            self.fetched_at = time.monotonic()
         for place, records in fetched.items():
             partition = place.partition
             self.lane(partition).offer(
@@ -138,6 +147,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Hold partitions back until it is known where they go on."""
+        self._joined = True
         consumer = self._consumer
         places = list(assigned)
         if consumer is None or not places:
@@ -175,7 +185,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._unprepared.discard(partition)
             return
         standing = await self._assignment.standing(partition)
-        if consumer is not self._consumer or partition not in self._unprepared:
+        if self._consumer is not consumer or partition not in self._unprepared:
             return  # Revoked, or a new session, while we asked.
         try:
             consumer.seek(place, standing.next_offset)
