@@ -185,8 +185,8 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._unprepared.discard(partition)
             return
         standing = await self._assignment.standing(partition)
-        if self._consumer is not consumer or partition not in self._unprepared:
-            return  # Revoked, or a new session, while we asked.
+        if not self._still_awaits(consumer, partition):
+            return
         try:
             consumer.seek(place, standing.next_offset)
             # Whatever the lane still has of the partition was fetched from elsewhere.
@@ -197,3 +197,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 consumer.resume(place)
         except IllegalStateError:
             self._unprepared.discard(partition)
+
+    def _still_awaits(self, consumer: AIOKafkaConsumer, partition: int) -> bool:
+        """Whether nothing was revoked, and no new session begun, while we asked for a partition's standing."""
+        return consumer is self._consumer and partition in self._unprepared
