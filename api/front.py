@@ -23,7 +23,8 @@ _FRONT = """<p>Read on: <a href="/docs">the calls of this door</a>, and the fold
 sources. Is it well? <a href="/readyz">/readyz</a>, <a href="/healthz">/healthz</a>,
 <a href="/metrics">/metrics</a>.</p>
 """
-_DOCS = """<p>Send <code>Authorization: Bearer</code> and an access token, or <code>X-Api-Key</code> and a key
+_DOCS = """<p><a href="/">Weir</a></p>
+<p>Send <code>Authorization: Bearer</code> and an access token, or <code>X-Api-Key</code> and a key
 of the bucket. Every parameter is explained in <code>docs/query.md</code>.</p>
 <table>
 <tr><td><code>POST /api/bucket/{id}/data/events</code><td>Events by name, newest first.

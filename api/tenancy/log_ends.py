@@ -35,6 +35,8 @@ class LogEnds:
     async def _asked(self) -> dict[int, int]:
         try:
             client = await self._connected()
+            # The client learns of a topic's partitions by being asked about one of them.
+            await client.end_offsets([TopicPartition(self._topic, 0)])
             places = [TopicPartition(self._topic, number) for number in self._partitions(client)]
             ends = await client.end_offsets(places)
         except BaseException:
