@@ -63,7 +63,10 @@ def judged(status: int, headers: Mapping[str, str], body: bytes, events: int, no
         if headers.get("Content-Type", "").startswith("application/problem+json"):
             return Verdict(Action.SPLIT, "refused", reason)
     if status == 413:
-        return Verdict(Action.SPLIT, "too_large", reason)
+        # With a list, it is the events that are too large; without one, the body is.
+        refused = _refused(answer or {}, events)
+        action = Action.WITHOUT_REFUSED if refused else Action.SPLIT
+        return Verdict(action, "too_large", reason, refused)
     if status in (401, 403):
         told = "the gateway does not take this key: give it a valid ingest key"
         return Verdict(Action.REPEAT_SLOWLY, "denied", f"{told} ({reason})")

@@ -148,8 +148,6 @@ class Client:
             self._metrics.lost.labels(lane.kind, "disk").inc(len(lines))
             raise
         self._metrics.buffered.labels(lane.kind).inc(len(lines))
-        self._metrics.waiting_events.labels(lane.kind).set(lane.buffer.waiting_events)
-        self._metrics.waiting_bytes.labels(lane.kind).set(lane.buffer.size_bytes)
         if dropped:
             self._metrics.lost.labels(lane.kind, "buffer_full").inc(dropped)
             if time.monotonic() - lane.said_at >= _SAY_AGAIN_SECONDS:
@@ -192,6 +190,8 @@ async def sending(
                 buffer = Buffer(folder / name, max_bytes=share_bytes, sync_seconds=sync_seconds)
                 buffers.callback(buffer.close)
                 _say_what_was_found(kind, buffer)
+                metrics.waiting_events.labels(kind).set_function(lambda: buffer.waiting_events)
+                metrics.waiting_bytes.labels(kind).set_function(lambda: buffer.size_bytes)
                 return Lane(kind, buffer, Sender(buffer, session, url, kind, metrics, pace=pace, clock=clock))
 
             reports_bytes = max_bytes // _REPORTS_SHARE
@@ -207,7 +207,7 @@ async def sending(
             done = asyncio.Event()
             client.tasks = (
                 *(asyncio.create_task(each.sender.run()) for each in client.lanes),
-                asyncio.create_task(_keep_synced(client.lanes, sync_seconds or 1.0, metrics, done)),
+                asyncio.create_task(_keep_synced(client.lanes, sync_seconds or 1.0, done)),
             )
             # No TaskGroup: it would wrap the caller's own errors into a group.
             try:
@@ -219,16 +219,12 @@ async def sending(
                 await asyncio.gather(*client.tasks)
 
 
-async def _keep_synced(
-    lanes: tuple[Lane, ...], sync_seconds: float, metrics: AgentMetrics, done: asyncio.Event
-) -> None:
+async def _keep_synced(lanes: tuple[Lane, ...], sync_seconds: float, done: asyncio.Event) -> None:
     while not done.is_set():
         try:
             await asyncio.wait_for(done.wait(), sync_seconds)
         except TimeoutError:
             for lane in lanes:
-                metrics.waiting_events.labels(lane.kind).set(lane.buffer.waiting_events)
-                metrics.waiting_bytes.labels(lane.kind).set(lane.buffer.size_bytes)
                 try:
                     await asyncio.to_thread(lane.buffer.sync)
                 except Unavailable as error:

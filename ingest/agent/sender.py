@@ -147,7 +147,7 @@ class Sender:
                     self._count(piece, verdict)
                     await self._advance(piece)
                 case Action.WITHOUT_REFUSED:
-                    self._count_refused(piece, verdict.refused)
+                    self._count_refused(piece, verdict.refused, verdict.outcome)
                     rest = _without(piece, {index for index, _ in verdict.refused})
                     if rest.lines:
                         pieces.append(rest)

@@ -56,6 +56,12 @@ def test_400_with_a_list_drops_those_alone() -> None:
     assert (verdict.action, verdict.refused) == (Action.WITHOUT_REFUSED, ((0, "a"), (2, "b")))
 
 
+def test_413_with_a_list_drops_those_alone() -> None:
+    verdict = verdict_on(413, {"accepted": 0, "rejected": [{"index": 1, "error": "too large"}]})
+    assert (verdict.action, verdict.outcome) == (Action.WITHOUT_REFUSED, "too_large")
+    assert verdict.refused == ((1, "too large"),)
+
+
 def test_400_of_ours_without_a_list_is_searched_for_its_culprit() -> None:
     verdict = judged(400, PROBLEM, b'{"detail": "line 2: no JSON"}', 3, NOW)
     assert verdict.action is Action.SPLIT

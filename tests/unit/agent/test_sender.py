@@ -280,10 +280,12 @@ async def test_a_wrong_key_is_said_clearly_keeps_everything_and_stays_secret(
             await numbered.put(client, 3)
             assert not await client.drained(0.4)
             assert "key" in client.trouble
+            assert numbered.count("weir_agent_waiting_events") == 3
             tries = len(gateway.bodies)
             gateway.otherwise = accepting
             assert await client.drained(ALL_SECONDS)
     assert 3 < tries < 25
+    assert numbered.count("weir_agent_waiting_events") == 0
     assert gateway.stored_numbers() == [0, 1, 2]
     (said,) = [entry for entry in logs if entry["event"] == "not_delivered"]
     assert said["log_level"] == "error"
