@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import accumulate, pairwise
 from struct import Struct
 
@@ -131,6 +132,29 @@ def encode_event(observed_at: int, event_id: str, received_at: int, device: str,
     ))  # fmt: skip
 
 
+class EventEncoder:
+    """``encode_event`` for the events of one request, which share ``received_at`` and often their devices."""
+
+    def __init__(self, received_at: int) -> None:
+        self._received_at = received_at - POSTGRES_EPOCH_MICROSECONDS
+        self._middles: dict[str, bytes] = {}
+
+    def tail(self, observed_at: int, identifier: bytes, device: str, data: bytes) -> bytes:
+        """One event's tail; ``identifier`` is the id in UTF-8."""
+        middle = self._middles.get(device)
+        if middle is None:
+            device_text = device.encode()
+            middle = _MOMENT_LENGTH.pack(8, self._received_at, len(device_text)) + device_text
+            self._middles[device] = middle
+        return b"".join((
+            _MOMENT_LENGTH.pack(8, observed_at - POSTGRES_EPOCH_MICROSECONDS, len(identifier)),
+            identifier,
+            middle,
+            _LENGTH_JSONB.pack(len(data) + 1, 1),
+            data,
+        ))  # fmt: skip
+
+
 def encode_node_report(
     observed_at: int,
     host: str,
@@ -175,8 +199,18 @@ def encode_record(record_id: bytes, segments: list[Segment]) -> bytes:
     return b"".join(parts)
 
 
+def record_identity(value: bytes) -> bytes:
+    """What tells a record from all others: its id, or of bytes that are no record of ours, their digest."""
+    if value.startswith(MAGIC) and len(value) >= _HEADER.size:
+        return value[_HEADER.size - RECORD_ID_BYTES : _HEADER.size]
+    return blake2b(value, digest_size=RECORD_ID_BYTES).digest()
+
+
 def decode_record(value: bytes) -> Record:
-    """Take a record apart down to its events' tails. Raises Invalid, with the place of the fault."""
+    """Take a record apart down to labels and tails, which are not looked into: one bad event spoils no other.
+
+    Raises Invalid, with the place of the fault.
+    """
     try:
         magic, version, count, record_id = _HEADER.unpack_from(value, 0)
     except struct.error as error:
@@ -209,9 +243,7 @@ def _decode_segment(value: bytes, position: int) -> tuple[Segment, int]:
     if end > len(value):
         raise Invalid("record: a segment is longer than the record")
     labels = value[start:table]
-    if kind == EVENTS:
-        decode_labels(labels)
-    elif labels:
+    if kind == NODE_REPORTS and labels:
         raise Invalid("record: node reports carry no labels")
     lengths = Struct(f">{count}I").unpack_from(value, table)
     if sum(lengths) != tails_bytes:

@@ -15,9 +15,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingest.writer.batch import Standing
 from schema.connections import Pool, acquired, kafka_errors, new_reader, stop_within
-from schema.errors import Invalid, Unavailable
+from schema.errors import Unavailable
 from schema.metrics import WriterMetrics
-from schema.records import decode_record
+from schema.records import record_identity
 from schema.settings import WriterSettings
 
 log = structlog.get_logger(__name__)
@@ -69,7 +69,9 @@ class Assignment:
         timeout = self._settings.database_connect_seconds
         async with acquired(self._pool, timeout) as connection:
             row = await connection.fetchrow(_SQL_STANDING, topic, partition)
-        assert row is not None
+        if row is None:
+            # Made by another writer since our statement began: the next look finds it.
+            raise Unavailable(f"partition {partition} was assigned to another writer too; asking again")
         standing = Standing(row["epoch"], row["next_offset"])
         begin, end, found = await self._look(place, standing.next_offset)
         if standing.next_offset > end or (row["record_id"] and found and row["record_id"] != found):
@@ -118,10 +120,9 @@ class Assignment:
             reader.seek(place, next_offset - 1)
             record = await asyncio.wait_for(reader.getone(place), self._settings.kafka_request_seconds)
             reader.assign([])
-        try:
-            return begin, end, decode_record(record.value or b"").record_id
-        except Invalid:
-            return begin, end, b"no record of ours"
+        if record.offset != next_offset - 1:
+            return begin, end, b"none"
+        return begin, end, record_identity(record.value or b"")
 
     async def _ready_reader(self) -> AIOKafkaConsumer:
         if self._reader is None:

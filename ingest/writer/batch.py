@@ -8,16 +8,19 @@ letters. A row is never taken apart: the head of its segment and its tail are CO
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
 from itertools import repeat
 from struct import Struct
 
 from ingest.writer.recent import Recent
 from schema.errors import Invalid
+from schema.events import MAX_LABEL, MAX_STREAM
 from schema.records import (
     EVENTS,
+    NODE_REPORTS,
     POSTGRES_EPOCH_MICROSECONDS,
     STAMPED,
     Segment,
@@ -25,6 +28,8 @@ from schema.records import (
     decode_record,
     encode_record,
     event_identity,
+    record_identity,
+    well_formed,
 )
 
 MINUTE_MICROSECONDS = 60_000_000
@@ -32,8 +37,31 @@ HOUR_MINUTES = 60
 DAY_MINUTES = 1440
 # PostgreSQL's epoch falls on midnight, so minutes, hours and days counted from it are aligned.
 _MOMENT = Struct(">4xq")
+STAMPED_WINDOW = timedelta(hours=24)
+_STAMPED_MICROSECONDS = STAMPED_WINDOW // timedelta(microseconds=1)
+LABELS = ("name", "stream", "app", "server")
+_LABEL_LIMITS = (MAX_LABEL, MAX_STREAM, MAX_LABEL, MAX_LABEL)
 
 labels_of = lru_cache(maxsize=10_000)(decode_labels)
+
+
+@lru_cache(maxsize=10_000)
+def label_fault(labels: bytes) -> str | None:
+    """Why a segment's labels cannot be stored, or None.
+
+    Looked at before anything is copied: a label that spoils every row of a segment would have each of them
+    tried alone, and one too long for a rollup's index would fail only after the rows are in.
+    """
+    try:
+        texts = labels_of(labels)
+    except Invalid as error:
+        return error.message
+    for field_name, text, limit in zip(LABELS, texts, _LABEL_LIMITS, strict=True):
+        if "\x00" in text:
+            return f"{field_name}: holds the character U+0000"
+        if len(text) > limit:
+            return f"{field_name}: longer than {limit} characters"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +104,6 @@ class Run:
 
     partition: int
     offset: int
-    first_position: int
     record_id: bytes
     segment: Segment
     bucket_key: int
@@ -95,7 +122,6 @@ class Run:
         return Run(
             self.partition,
             self.offset,
-            self.first_position,
             self.record_id,
             self.segment,
             self.bucket_key,
@@ -129,7 +155,7 @@ class Batch:
     records: list[FetchedRecord] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
-    last_record_ids: dict[int, bytes | None] = field(default_factory=dict)
+    last_record_ids: dict[int, bytes] = field(default_factory=dict)
     events: int = 0
     bytes: int = 0
 
@@ -137,17 +163,17 @@ class Batch:
         """Decode a record into the batch; one that is none becomes a dead letter."""
         self.records.append(record)
         self.bytes += len(record.value)
+        self.last_record_ids[record.partition] = record_identity(record.value)
         try:
-            runs, record_id = decode(record)
+            runs, letters = decode(record)
         except Invalid as error:
             self.letters.append(
                 DeadLetter(record.partition, record.offset, -1, None, "record", error.message, record.value)
             )
-            self.last_record_ids[record.partition] = None
             return
         self.runs += runs
+        self.letters += letters
         self.events += sum(map(len, runs))
-        self.last_record_ids[record.partition] = record_id
 
     def ends(self) -> dict[int, tuple[int, int]]:
         """Partition → (offset after its last record, that record's timestamp in milliseconds)."""
@@ -156,6 +182,21 @@ class Batch:
     def bucket_ids(self) -> list[str]:
         """The buckets that it has events of."""
         return sorted({run.segment.bucket_id.hex() for run in self.runs})
+
+    def halves(self) -> list[Batch]:
+        """Two batches to be stored one after the other, each with half of the records."""
+        middle = len(self.records) // 2
+        first = Batch(standings=self.standings)
+        for record in self.records[:middle]:
+            first.add(record)
+        behind = {
+            partition: Standing(self.standings[partition].epoch, next_offset)
+            for partition, (next_offset, _) in first.ends().items()
+        }
+        second = Batch(standings={**self.standings, **behind})
+        for record in self.records[middle:]:
+            second.add(record)
+        return [first, second]
 
     def without(self, partitions: set[int]) -> Batch:
         """The batch less some partitions, decoded anew."""
@@ -166,40 +207,55 @@ class Batch:
         return rest
 
 
-def decode(record: FetchedRecord) -> tuple[list[Run], bytes]:
-    """A record's runs (keys not known yet) and its id. Raises Invalid: then all of it is poison."""
+def decode(record: FetchedRecord) -> tuple[list[Run], list[DeadLetter]]:
+    """A record's runs (keys not known yet), and its events that are none. Raises Invalid: it is no record."""
     decoded = decode_record(record.value)
-    runs = []
+    runs: list[Run] = []
+    letters: list[DeadLetter] = []
     position = 0
     for segment in decoded.segments:
         tails = segment.tails
-        if segment.kind == EVENTS:
-            pairs = list(map(event_identity, tails))
-            moments = [pair[0] for pair in pairs]
-            identities = [pair[1] for pair in pairs]
-        else:
-            if any(len(tail) < _MOMENT.size for tail in tails):
-                raise Invalid("node report: shorter than its fixed fields")
-            moments = [_MOMENT.unpack_from(tail)[0] for tail in tails]
-            identities = []
         positions = list(range(position, position + len(tails)))
-        runs.append(
-            Run(
-                record.partition,
-                record.offset,
-                position,
-                decoded.record_id,
-                segment,
-                0,
-                b"",
-                tails,
-                positions,
-                identities,
-                moments,
-            )
-        )
         position += len(tails)
-    return runs, decoded.record_id
+        run = Run(
+            record.partition, record.offset, decoded.record_id, segment, 0, b"", tails, positions, [], []
+        )
+        if segment.kind == EVENTS and (fault := label_fault(segment.labels)) is not None:
+            letters += [run.letter(index, "label", fault) for index in range(len(tails))]
+            continue
+        identity = event_identity if segment.kind == EVENTS else _report_identity
+        try:
+            pairs = list(map(identity, tails))
+        except Invalid:
+            pairs = _leave_out_broken(run, identity, letters)
+        run.moments = [pair[0] for pair in pairs]
+        run.identities = [pair[1] for pair in pairs]
+        runs.append(run)
+    return runs, letters
+
+
+def _leave_out_broken(
+    run: Run, identity: Callable[[bytes], tuple[int, bytes]], letters: list[DeadLetter]
+) -> list[tuple[int, bytes]]:
+    pairs: list[tuple[int, bytes]] = []
+    kept: list[int] = []
+    for index, tail in enumerate(run.tails):
+        try:
+            pairs.append(identity(tail))
+        except Invalid as error:
+            letters.append(run.letter(index, "event", error.message))
+        else:
+            kept.append(index)
+    run.tails = [run.tails[index] for index in kept]
+    run.positions = [run.positions[index] for index in kept]
+    return pairs
+
+
+def _report_identity(tail: bytes) -> tuple[int, bytes]:
+    """Its moment; node reports are compared by the database alone."""
+    if len(tail) < _MOMENT.size or not well_formed(NODE_REPORTS, tail):
+        raise Invalid("node report: its fields do not add up to the report")
+    return _MOMENT.unpack_from(tail)[0], b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +383,26 @@ def suspects(runs: list[Run], seen: Recent) -> tuple[list[Run], list[Run], set[i
             fresh.append(run.part(new))
         doubtful.append(run.part(old))
     return fresh, doubtful, hashes
+
+
+def without_repeats(rows: list[tuple[Run, int, str]], known: set[int]) -> tuple[list[Run], int]:
+    """Of stamped rows (run, index, id) those that are new, as parts of their runs, and how many are not.
+
+    ``known``: places of rows whose id is stored within the window already. Of equal ids in ``rows`` whose
+    moments are within the window of each other the first one counts.
+    """
+    taken: dict[tuple[int, str], list[int]] = {}
+    kept: dict[int, tuple[Run, list[int]]] = {}
+    repeats = 0
+    for place, (run, index, event_id) in enumerate(rows):
+        moments = taken.setdefault((run.bucket_key, event_id), [])
+        moment = run.moments[index]
+        if place in known or any(abs(moment - other) < _STAMPED_MICROSECONDS for other in moments):
+            repeats += 1
+            continue
+        moments.append(moment)
+        kept.setdefault(id(run), (run, []))[1].append(index)
+    return [run if len(run) == len(indices) else run.part(indices) for run, indices in kept.values()], repeats
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 
+import asyncpg
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
@@ -68,18 +69,18 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         return self._paused or time.time() - answered_ms / 1000 < 2 * self._settings.session_seconds
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Fetch until ``stop``; survives any outage of Kafka."""
-        preparing = asyncio.create_task(self._prepare_loop())
-        try:
-            while not stop.is_set():
-                try:
-                    await self._session(stop)
-                except (KafkaError, OSError, Unavailable) as error:
-                    log.warning("Kafka does not answer, will be tried again", error=repr(error))
-                    await asyncio.sleep(1.0)
-        finally:
-            preparing.cancel()
-            await asyncio.wait({preparing}, timeout=2.0)
+        """Fetch until ``stop``; survives any outage of Kafka. Raises what is a defect."""
+        async with asyncio.TaskGroup() as group:
+            preparing = group.create_task(self._prepare_loop())
+            try:
+                while not stop.is_set():
+                    try:
+                        await self._session(stop)
+                    except (KafkaError, OSError, Unavailable) as error:
+                        log.warning("Kafka does not answer, will be tried again", error=repr(error))
+                        await asyncio.sleep(1.0)
+            finally:
+                preparing.cancel()
 
     async def _session(self, stop: asyncio.Event) -> None:
         # A topic that appears after the subscription would go unnoticed for minutes.
@@ -172,8 +173,8 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             for partition in sorted(self._unprepared):
                 try:
                     await self._prepare_partition(partition)
-                except Unavailable as error:
-                    log.warning("partition not ready yet", partition=partition, error=error.message)
+                except (Unavailable, asyncpg.PostgresError) as error:
+                    log.warning("partition not ready yet", partition=partition, error=str(error))
             if self._unprepared:
                 await asyncio.sleep(0.5)
                 self._prepare.set()
@@ -199,5 +200,5 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._unprepared.discard(partition)
 
     def _still_awaits(self, consumer: AIOKafkaConsumer, partition: int) -> bool:
-        """Whether nothing was revoked, and no new session begun, while we asked for a partition's standing."""
+        """Whether no session began and nothing was revoked while we asked for its standing."""
         return consumer is self._consumer and partition in self._unprepared

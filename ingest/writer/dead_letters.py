@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
@@ -17,35 +16,36 @@ from aiokafka import AIOKafkaProducer
 from ingest.writer.batch import DeadLetter
 from schema.connections import kafka_errors, new_producer, stop_within
 from schema.errors import WeirError
-from schema.metrics import WriterMetrics
 from schema.settings import WriterSettings
+from schema.topics import MAX_DEAD_LETTER_BYTES
 
 
 class DeadLetterFlood(WeirError):
     """More dead letters than a fault of single events explains; the writer must stop."""
 
+    def __init__(self, count: int, most: int) -> None:
+        super().__init__(
+            f"{count} dead letters within a minute, over WEIR_DEAD_LETTERS_PER_MINUTE ({most}): see what "
+            "they have in common in their table and topic, then raise the limit or mend the sender"
+        )
+
 
 class DeadLetterTopic:
     """Publishes dead letters; makes its producer when the first one comes, and anew after a failure."""
 
-    def __init__(
-        self, settings: WriterSettings, metrics: WriterMetrics, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, settings: WriterSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
-        self._metrics = metrics
         self._clock = clock
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
-        self._recent: deque[tuple[float, int]] = deque()
+        self._recent: dict[tuple[int, int, int, int], float] = {}
 
     async def publish(self, letters: Sequence[DeadLetter], epochs: dict[int, int]) -> None:
         """Return once Kafka has them all. Raises Unavailable; DeadLetterFlood beyond the limit.
 
         A batch that is tried again publishes again: the topic holds at least one copy of each.
         """
-        self._check_flood(len(letters))
-        for letter in letters:
-            self._metrics.dead_letters.labels(letter.kind).inc()
+        self._check_flood(letters, epochs)
         async with self._lock:
             try:
                 with kafka_errors():
@@ -57,7 +57,7 @@ class DeadLetterTopic:
 
     async def _send(self, letters: Sequence[DeadLetter], epochs: dict[int, int]) -> None:
         if self._producer is None:
-            producer = new_producer(self._settings)
+            producer = new_producer(self._settings, MAX_DEAD_LETTER_BYTES)
             self._producer = producer
             await producer.start()
         acknowledgements = []
@@ -79,18 +79,16 @@ class DeadLetterTopic:
         for acknowledgement in acknowledgements:
             await acknowledgement
 
-    def _check_flood(self, count: int) -> None:
+    def _check_flood(self, letters: Sequence[DeadLetter], epochs: dict[int, int]) -> None:
+        """Counts each letter once, however often its batch is tried."""
         now = self._clock()
-        while self._recent and self._recent[0][0] < now - 60:
-            self._recent.popleft()
-        self._recent.append((now, count))
-        total = sum(entry[1] for entry in self._recent)
-        if total > self._settings.dead_letters_per_minute:
-            raise DeadLetterFlood(
-                f"{total} dead letters within a minute, over WEIR_DEAD_LETTERS_PER_MINUTE "
-                f"({self._settings.dead_letters_per_minute}): see what they have in common in the table "
-                "dead_letters and the log, then raise the limit or mend the sender"
-            )
+        while self._recent and self._recent[oldest := next(iter(self._recent))] < now - 60:
+            del self._recent[oldest]
+        for letter in letters:
+            place = (letter.partition, epochs[letter.partition], letter.offset, letter.position)
+            self._recent.setdefault(place, now)
+        if len(self._recent) > self._settings.dead_letters_per_minute:
+            raise DeadLetterFlood(len(self._recent), self._settings.dead_letters_per_minute)
 
     async def _discard(self) -> None:
         producer, self._producer = self._producer, None

@@ -30,6 +30,8 @@ WHERE observed_at >= $1 AND observed_at < $1 + INTERVAL '1 day' AND device <> ''
 GROUP BY bucket_key, device, name
 """
 _SQL_COVERED = "UPDATE store_state SET device_days_until = $1 WHERE device_days_until < $1"
+# A day that is not built yet will be built from all rows that are committed by then.
+_SQL_STRIKE_UNBUILT = "DELETE FROM late_hours WHERE hour >= $1"
 _SQL_LATE = "SELECT late_hour_id, date_trunc('day', hour, 'UTC') AS day FROM late_hours WHERE hour < $1"
 _SQL_STRIKE = "DELETE FROM late_hours WHERE late_hour_id = ANY($1::bigint[])"
 
@@ -48,6 +50,7 @@ async def build(connection: Connection, margin_seconds: float) -> None:
             await _build_day(connection, day, [])
             day += DAY
     await connection.execute(_SQL_COVERED, until)
+    await connection.execute(_SQL_STRIKE_UNBUILT, until)
     late: dict[datetime, list[int]] = {}
     for entry in await connection.fetch(_SQL_LATE, until):
         late.setdefault(entry["day"], []).append(entry["late_hour_id"])

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 _SQL_STANDINGS = """
 SELECT partition, epoch, next_offset FROM partition_offsets WHERE topic = $1 AND partition = ANY($2::int[])
 """
+_LEAST_DELAY_SECONDS = 0.05
 _MAX_DELAY_SECONDS = 2.0
 
 
@@ -56,6 +57,7 @@ class Lane:
         self._standings: dict[int, Standing] = {}
         self._expected: dict[int, int] = {}
         self._fresh: set[int] = set()
+        self._holes: dict[int, tuple[int, int]] = {}
         self.newest_at = 0.0
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
@@ -83,8 +85,9 @@ class Lane:
     def offer(self, records: Iterable[FetchedRecord]) -> None:
         """Queue records of one partition, in order; each must follow on the one before it.
 
-        A hole in the log itself is accepted right behind the place that we asked for; anywhere else it
-        means that records went missing on the way, and the partition is read again from where it stands.
+        A hole right behind the place that we asked for is the log's own. Anywhere else records may have gone
+        missing on the way: the partition is read again from where it stands, and a hole that is still there
+        then is the log's too (a foreign transaction's marker leaves one).
         """
         for record in records:
             expected = self._expected.get(record.partition)
@@ -97,7 +100,9 @@ class Lane:
                     offset=record.offset,
                     expected_offset=expected,
                 )
-                if record.partition not in self._fresh:
+                hole = (expected, record.offset)
+                if record.partition not in self._fresh and self._holes.get(record.partition) != hole:
+                    self._holes[record.partition] = hole
                     self._forget({record.partition})
                     self._lost({record.partition})
                     break
@@ -173,16 +178,21 @@ class Lane:
         return None
 
     async def _store_batch(self, batch: Batch) -> None:
-        delay = 0.05
-        while batch.records:
+        """Store a batch, in parts where the whole takes too long, or give up what is not ours any more."""
+        parts = [batch]
+        delay = _LEAST_DELAY_SECONDS
+        while parts:
+            part = parts[0]
             started = time.monotonic()
             try:
                 store = await self._ready_store()
                 with database_errors():
-                    outcome = await store.write(batch)
-                self._advance(batch)
-                self._observe(batch, outcome, time.monotonic() - started)
-                return
+                    outcome = await store.write(part)
+                self._advance(part)
+                self._observe(part, outcome, time.monotonic() - started)
+                del parts[0]
+                delay = _LEAST_DELAY_SECONDS
+                continue
             except StaleOffsets as error:
                 self._metrics.stale_offsets.inc()
                 log.warning("offsets moved by another writer", partitions=sorted(error.partitions))
@@ -197,17 +207,20 @@ class Lane:
                 self._disconnect()
                 if self._stopping:
                     return
+                if time.monotonic() - started > 0.9 * self._settings.transaction_seconds:
+                    parts[:1] = part.halves() if len(part.records) > 1 else [part]
                 await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - spreads retries, guards nothing
                 delay = min(delay * 2, _MAX_DELAY_SECONDS)
-            batch = await self._reconciled(batch)
+            parts = [part for part in await self._reconciled(parts) if part.records]
 
     def _advance(self, batch: Batch) -> None:
         for partition, (next_offset, _) in batch.ends().items():
             if self._standings.get(partition) == batch.standings[partition]:
                 self._standings[partition] = Standing(batch.standings[partition].epoch, next_offset)
 
-    async def _reconciled(self, batch: Batch) -> Batch:
-        """The batch less what is stored already, and less what is not ours any more."""
+    async def _reconciled(self, parts: list[Batch]) -> list[Batch]:
+        """The parts less what is stored already, and less what is not ours any more."""
+        batch, rest = parts[0], parts[1:]
         ends = batch.ends()
         try:
             await self._ready_store()
@@ -218,7 +231,7 @@ class Lane:
                 )
         except (Unavailable, asyncpg.PostgresError):
             self._disconnect()
-            return batch
+            return parts
         found = {row["partition"]: Standing(row["epoch"], row["next_offset"]) for row in rows}
         settled: set[int] = set()
         lost: set[int] = set()
@@ -235,7 +248,11 @@ class Lane:
         if lost:
             self._forget(lost)
             self._lost(lost)
-        return batch.without(settled | lost) if settled or lost else batch
+        if settled | lost:
+            batch = batch.without(settled | lost)
+        if lost:
+            rest = [part.without(lost) for part in rest]
+        return [batch, *rest]
 
     async def _ready_store(self) -> Store:
         if self._store is None:
@@ -247,6 +264,8 @@ class Lane:
                 server_settings={
                     "transaction_timeout": str(milliseconds),
                     "idle_in_transaction_session_timeout": str(milliseconds),
+                    # Late rows may meet compressed ones; how many are unpacked is bounded by time.
+                    "timescaledb.max_tuples_decompressed_per_dml_transaction": "0",
                 },
                 command_seconds=settings.transaction_seconds,
             )
@@ -271,6 +290,8 @@ class Lane:
         metrics.duplicates.inc(outcome.duplicates)
         metrics.fenced.inc(outcome.fenced)
         metrics.staged_events.inc(outcome.staged)
+        for kind, count in outcome.letters.items():
+            metrics.dead_letters.labels(kind).inc(count)
         self.newest_at = max(record.at_ms for record in batch.records) / 1000
         log.debug(
             "batch stored",
@@ -278,6 +299,6 @@ class Lane:
             records=len(batch.records),
             stored=outcome.stored,
             duplicates=outcome.duplicates,
-            dead_letters=outcome.letters,
+            dead_letters=outcome.letters.total(),
             seconds=round(seconds, 4),
         )

@@ -63,7 +63,11 @@ class Maintenance:
             self._settings,
             Duty.MAINTENANCE,
             dsn=self._settings.maintenance_dsn,
-            server_settings={"lock_timeout": "30s"},
+            # A purge may unpack whole compressed chunks.
+            server_settings={
+                "lock_timeout": "30s",
+                "timescaledb.max_tuples_decompressed_per_dml_transaction": "0",
+            },
             command_seconds=_STATEMENT_SECONDS,
         )
         try:

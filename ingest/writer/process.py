@@ -64,7 +64,7 @@ async def run(settings: WriterSettings) -> None:
     metrics = WriterMetrics(registry)
     pool = await open_pool(settings, Duty.WRITER)
     assignment = Assignment(settings, pool, metrics)
-    letters = DeadLetterTopic(settings, metrics)
+    letters = DeadLetterTopic(settings)
     lanes: list[Lane] = []
     consumer = EventConsumer(settings, metrics, assignment, lanes)
     lanes += [Lane(settings, metrics, letters.publish, consumer.lost) for _ in range(settings.writer_lanes)]

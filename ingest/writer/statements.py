@@ -43,7 +43,8 @@ FROM unnest($1::int[], $2::text[], $3::timestamptz[]) WITH ORDINALITY
 JOIN events AS known
   ON known.bucket_key = wanted.bucket_key AND known.id = wanted.id
  AND known.observed_at > wanted.observed_at - INTERVAL '24 hours'
-WHERE known.observed_at > $4
+ AND known.observed_at < wanted.observed_at + INTERVAL '24 hours'
+WHERE known.observed_at > $4 AND known.observed_at < $5
 """
 
 STAGE_EVENTS = """

@@ -12,8 +12,9 @@ needs no database.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ import asyncpg
 
 from ingest.writer import statements
 from ingest.writer.batch import (
+    STAMPED_WINDOW,
     Batch,
     Bounds,
     BucketState,
@@ -33,18 +35,21 @@ from ingest.writer.batch import (
     postgres_minute,
     screen,
     suspects,
+    without_repeats,
 )
+from ingest.writer.dead_letters import DeadLetterFlood
 from ingest.writer.recent import Recent
 from schema.connections import Connection
-from schema.errors import WeirError
-from schema.records import POSTGRES_EPOCH_MICROSECONDS, well_formed
+from schema.errors import Unavailable, WeirError
+from schema.records import POSTGRES_EPOCH_MICROSECONDS
 from schema.settings import WriterSettings
 from schema.tables import EVENT_COLUMNS, NODE_REPORT_COLUMNS, ROLLUP_SHARDS
 
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_STAMPED_WINDOW = timedelta(hours=24)
+# The latest moment that a record's timestamp is kept as: anybody may write any number there.
+_LAST_MILLISECOND = 253_370_764_800_000
 
 Publish = Callable[[list[DeadLetter], dict[int, int]], Awaitable[None]]
 
@@ -76,7 +81,8 @@ class Outcome:
     duplicates: int = 0
     fenced: int = 0
     staged: int = 0
-    letters: int = 0
+    # Dead letters by their kind.
+    letters: Counter[str] = field(default_factory=Counter)
 
 
 class Store:
@@ -96,6 +102,7 @@ class Store:
         self._publish_letters = publish_letters
         self._recent = recent
         self._topic = settings.kafka_events_topic
+        self._most_letters = settings.dead_letters_per_minute
 
     async def prepare(self) -> None:
         """Make the session's staging tables."""
@@ -109,10 +116,10 @@ class Store:
         except that a lost connection leaves the commit itself unknown.
         """
         connection = self._connection
-        await connection.execute(statements.BEGIN)
         try:
+            await connection.execute(statements.BEGIN)
             outcome, hashes = await self._write(batch)
-            await connection.execute("COMMIT")
+            await self._commit()
         except BaseException:
             # Best effort: the server undoes it anyway when the connection goes.
             with contextlib.suppress(Exception):
@@ -120,6 +127,11 @@ class Store:
             raise
         self._recent.remember(hashes)
         return outcome
+
+    async def _commit(self) -> None:
+        # In a transaction that has failed the answer is ROLLBACK, and no error.
+        if (answer := await self._connection.execute("COMMIT")) != "COMMIT":
+            raise Unavailable(f"the database answered COMMIT with {answer}")
 
     async def _write(self, batch: Batch) -> tuple[Outcome, set[int]]:
         started_at, raw_floor = await self._move_offsets(batch)
@@ -132,7 +144,7 @@ class Store:
         outcome = Outcome(fenced=screened.fenced)
         counts = Counts()
         fresh, doubtful, hashes = suspects(screened.events, self._recent)
-        doubtful += await self._unknown_stamped(screened, outcome)
+        fresh += await self._new_stamped(screened, outcome)
         doubtful += await self._copy_fresh(fresh, counts, screened.letters, outcome)
         await self._store_staged(doubtful, counts, screened.letters, outcome)
         await self._store_node_reports(screened, outcome)
@@ -152,7 +164,7 @@ class Store:
             [standings[p].next_offset for p in partitions],
             [ends[p][0] for p in partitions],
             [batch.last_record_ids[p] for p in partitions],
-            [_UNIX_EPOCH + timedelta(milliseconds=ends[p][1]) for p in partitions],
+            [_record_moment(ends[p][1]) for p in partitions],
         )
         assert row is not None
         if stale := set(partitions) - set(row["moved"]):
@@ -172,36 +184,23 @@ class Store:
                 )
         return states
 
-    async def _unknown_stamped(self, screened: Screened, outcome: Outcome) -> list[Run]:
-        """The stamped rows that are not repeats of the last 24 hours, or of this batch."""
-        wanted: dict[tuple[int, str], tuple[Run, int]] = {}
-        for run in screened.stamped:
-            for index, identity in enumerate(run.identities):
-                try:
-                    name = identity[16:].decode()
-                except ValueError as error:
-                    screened.letters.append(run.letter(index, "data", f"id: {error}"))
-                    continue
-                if "\x00" in name:
-                    screened.letters.append(run.letter(index, "data", "id: holds the character U+0000"))
-                    continue
-                if (run.bucket_key, name) in wanted:
-                    outcome.duplicates += 1
-                else:
-                    wanted[run.bucket_key, name] = (run, index)
+    async def _new_stamped(self, screened: Screened, outcome: Outcome) -> list[Run]:
+        """The stamped rows that repeat neither what was stored within 24 hours nor another of this batch."""
+        wanted = _readable_ids(screened.stamped, screened.letters)
         if not wanted:
             return []
-        moments = [_POSTGRES_EPOCH + run.moments[i] * _MICROSECOND for run, i in wanted.values()]
+        moments = [_POSTGRES_EPOCH + run.moments[i] * _MICROSECOND for run, i, _ in wanted]
         known = await self._connection.fetch(
             statements.STAMPED_KNOWN,
-            [key for key, _ in wanted],
-            [name for _, name in wanted],
+            [run.bucket_key for run, _, _ in wanted],
+            [event_id for _, _, event_id in wanted],
             moments,
-            min(moments) - _STAMPED_WINDOW,
+            min(moments) - STAMPED_WINDOW,
+            max(moments) + STAMPED_WINDOW,
         )
-        repeats = {row["position"] - 1 for row in known}
-        outcome.duplicates += len(repeats)
-        return [run.part([i]) for place, (run, i) in enumerate(wanted.values()) if place not in repeats]
+        kept, repeats = without_repeats(wanted, {row["position"] - 1 for row in known})
+        outcome.duplicates += repeats
+        return kept
 
     async def _copy_fresh(
         self, runs: list[Run], counts: Counts, letters: list[DeadLetter], outcome: Outcome
@@ -219,7 +218,7 @@ class Store:
                 counts.add_run(run, run.partition % ROLLUP_SHARDS)
                 outcome.stored += len(run)
 
-        await _bisected(runs, copy, letters)
+        await _bisected(runs, copy, letters, self._most_letters)
         return to_stage
 
     async def _store_staged(
@@ -250,7 +249,7 @@ class Store:
                 inserted += count
             staged += sum(map(len, part))
 
-        await _bisected(runs, stage, letters)
+        await _bisected(runs, stage, letters, self._most_letters)
         outcome.staged += staged
         outcome.stored += inserted
         outcome.duplicates += staged - inserted
@@ -269,7 +268,7 @@ class Store:
             outcome.node_reports += inserted
             outcome.duplicates += sum(map(len, part)) - inserted
 
-        await _bisected(screened.node_reports, stage, screened.letters)
+        await _bisected(screened.node_reports, stage, screened.letters, self._most_letters)
 
     async def _copy(self, table: str, columns: tuple[str, ...], runs: list[Run]) -> None:
         """COPY under a savepoint of its own: one bad row would end the whole transaction otherwise."""
@@ -329,46 +328,46 @@ class Store:
             [letter.reason for letter in letters],
             [letter.payload for letter in letters],
         )
-        outcome.letters = len(letters)
+        outcome.letters.update(letter.kind for letter in letters)
 
 
 async def _bisected(
-    runs: list[Run], attempt: Callable[[list[Run]], Awaitable[None]], letters: list[DeadLetter]
+    runs: list[Run], attempt: Callable[[list[Run]], Awaitable[None]], letters: list[DeadLetter], most: int
 ) -> None:
-    """Attempt all rows at once; where PostgreSQL refuses, halve until the culprit is alone, and bury it."""
-    if not any(map(len, runs)):
+    """Attempt all rows at once; where PostgreSQL refuses, halve until the culprit is alone, and bury it.
+
+    Raises DeadLetterFlood beyond ``most`` letters: trying so many one by one would outlast the transaction.
+    """
+    total = sum(map(len, runs))
+    if not total:
         return
     try:
         await attempt(runs)
-    except (*_POISON, asyncpg.InternalServerError) as error:
-        total = sum(map(len, runs))
+    except _POISON as error:
         if total == 1:
             culprit = next(run for run in runs if len(run))
-            # An internal error is the row's fault only if the row is not what our codec writes.
-            if isinstance(error, asyncpg.InternalServerError) and well_formed(
-                culprit.segment.kind, culprit.tails[0]
-            ):
-                raise
             letters.append(culprit.letter(0, "data", _reason(error)))
+            if len(letters) > most:
+                raise DeadLetterFlood(len(letters), most) from error
             return
         left, right = _halves(runs, total // 2)
-        await _bisected(left, attempt, letters)
-        await _bisected(right, attempt, letters)
+        await _bisected(left, attempt, letters, most)
+        await _bisected(right, attempt, letters, most)
 
 
 def _halves(runs: list[Run], size: int) -> tuple[list[Run], list[Run]]:
     left: list[Run] = []
     right: list[Run] = []
+    room = size
     for run in runs:
-        taken = sum(map(len, left))
-        if taken + len(run) <= size:
+        if len(run) <= room:
             left.append(run)
-        elif taken >= size:
-            right.append(run)
+        elif room:
+            left.append(run.part(range(room)))
+            right.append(run.part(range(room, len(run))))
         else:
-            cut = size - taken
-            left.append(run.part(range(cut)))
-            right.append(run.part(range(cut, len(run))))
+            right.append(run)
+        room = max(0, room - len(run))
     return left, right
 
 
@@ -382,6 +381,27 @@ def _reason(error: Exception) -> str:
 async def _stream(runs: list[Run]) -> Any:
     for chunk in copy_stream(runs):
         yield chunk
+
+
+def _record_moment(at_ms: int) -> datetime:
+    return _UNIX_EPOCH + timedelta(milliseconds=min(max(at_ms, 0), _LAST_MILLISECOND))
+
+
+def _readable_ids(runs: list[Run], letters: list[DeadLetter]) -> list[tuple[Run, int, str]]:
+    """(run, index, id) of each row; an id that PostgreSQL cannot be asked for becomes a dead letter."""
+    readable: list[tuple[Run, int, str]] = []
+    for run in runs:
+        for index, identity in enumerate(run.identities):
+            try:
+                event_id = identity[16:].decode()
+            except UnicodeDecodeError as error:
+                letters.append(run.letter(index, "data", f"id: {error}"))
+                continue
+            if "\x00" in event_id:
+                letters.append(run.letter(index, "data", "id: holds the character U+0000"))
+            else:
+                readable.append((run, index, event_id))
+    return readable
 
 
 def _postgres_microseconds(moment: datetime) -> int:
