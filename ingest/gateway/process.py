@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -160,10 +161,22 @@ def _checks(station: Station, rounds: Rounds) -> list[Check]:
     return [Check("kafka", kafka), Check("database", database, required=False), Check("backlog", backlog)]
 
 
+def _relax_collector() -> None:
+    """Look for cyclic garbage less often.
+
+    A request makes hundreds of objects and hardly a cycle; with the defaults, every tenth of the gateway's
+    time goes into walking over requests that are only waiting for Kafka.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 def main() -> int:
     """Entry point: run the gateway of this environment's settings until it is told to stop."""
     settings = GatewaySettings()
     configure_logs(settings, "gateway")
+    _relax_collector()
     uvloop.run(run(settings))
     return 0
 

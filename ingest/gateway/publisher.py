@@ -20,7 +20,7 @@ import structlog
 import uuid_utils
 from aiokafka import AIOKafkaProducer
 
-from ingest.gateway.admission import EVENT_OVERHEAD_BYTES, Admitted, Destination
+from ingest.gateway.admission import EVENT_OVERHEAD_BYTES, Admitted, Part
 from ingest.gateway.producing import Producing
 from schema.errors import Overloaded, Unavailable
 from schema.metrics import GatewayMetrics
@@ -124,31 +124,31 @@ class Publisher:
         delivery = Delivery(self._loop.create_future())
         self.held_bytes += REQUEST_OVERHEAD_BYTES
         try:
-            for destination, tails in admitted.tails.items():
-                self._put(destination, tails, delivery)
+            for part in admitted.parts:
+                self._put(admitted.bucket, part, delivery)
             # The records hold them now, and let go of them before they are acknowledged.
-            admitted.tails.clear()
+            admitted.parts.clear()
             await delivery.done
         finally:
             self.held_bytes -= REQUEST_OVERHEAD_BYTES
         return delivery.last_offsets
 
-    def _put(self, destination: Destination, tails: list[bytes], delivery: Delivery) -> None:
-        labels = b"" if destination.labels is None else _labels(*destination.labels)
-        key = (destination.kind, destination.flags, destination.bucket, labels)
+    def _put(self, bucket: bytes, part: Part, delivery: Delivery) -> None:
+        partition, kind, flags, labels, tails, tails_bytes = part
+        key = (kind, flags, bucket, b"" if labels is None else _labels(labels))
         limit = self._settings.record_bytes
-        for some, some_bytes in _portions(tails, limit):
-            record = self._open.get(destination.partition)
+        portions = [(tails, tails_bytes)] if tails_bytes <= limit else _portions(tails, limit)
+        for some, some_bytes in portions:
+            record = self._open.get(partition)
             if record is not None and (
                 record.size_bytes + some_bytes > limit or len(record.segments) >= _MAX_SEGMENTS
             ):
                 self._close_record(record)
                 record = None
             if record is None:
-                record = self._open_record(destination.partition)
-            held_before = record.held_bytes
+                record = self._open_record(partition)
             record.add(key, some, some_bytes, delivery)
-            self.held_bytes += record.held_bytes - held_before
+            self.held_bytes += some_bytes + EVENT_OVERHEAD_BYTES * len(some)
             if record.size_bytes >= limit:
                 self._close_record(record)
 
@@ -229,24 +229,20 @@ def _encoded(record: _Record) -> bytes:
 
 def _portions(tails: list[bytes], limit_bytes: int) -> Iterator[tuple[list[bytes], int]]:
     """``tails`` in portions of at most ``limit_bytes`` (a larger one alone), each with its size."""
-    total = sum(map(len, tails)) + 4 * len(tails)
-    if total <= limit_bytes:
-        yield tails, total
-        return
     portion: list[bytes] = []
     size = 0
     for tail in tails:
-        if portion and size + len(tail) + 4 > limit_bytes:
+        if portion and size + len(tail) > limit_bytes:
             yield portion, size
             portion, size = [], 0
         portion.append(tail)
-        size += len(tail) + 4
+        size += len(tail)
     yield portion, size
 
 
 @lru_cache(maxsize=10_000)
-def _labels(name: str, stream: str, app: str, server: str) -> bytes:
-    return encode_labels(name, stream, app, server)
+def _labels(labels: tuple[str, str, str, str]) -> bytes:
+    return encode_labels(*labels)
 
 
 def _full() -> Overloaded:
