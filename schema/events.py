@@ -23,6 +23,7 @@ DEFAULT_STREAM = "events"
 DEFAULT_INTERVAL_SECONDS = 60
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_parsed = datetime.fromisoformat
 _MICROSECOND = timedelta(microseconds=1)
 # A number is seconds below this, milliseconds from there.
 _MILLISECONDS_FROM = 10**11
@@ -100,14 +101,14 @@ def parse_moment(value: str | float, field: str = "observed_at") -> int:
     """
     if isinstance(value, str):
         try:
-            moment = datetime.fromisoformat(value)
+            microseconds = (_parsed(value) - _EPOCH) // _MICROSECOND
         except ValueError:
             raise Invalid(
                 f"{field}: {value[:64]!r} is no ISO 8601 moment; write it like 2026-01-31T12:00:00Z"
             ) from None
-        if moment.tzinfo is None:
-            raise Invalid(f"{field}: {value[:64]!r} has no offset; end it with Z or +hh:mm")
-        microseconds = (moment - _EPOCH) // _MICROSECOND
+        except TypeError:
+            # A moment without offset does not subtract from one that has it.
+            raise Invalid(f"{field}: {value[:64]!r} has no offset; end it with Z or +hh:mm") from None
     elif isinstance(value, bool) or value != value or value in (float("inf"), float("-inf")):
         raise Invalid(f"{field}: not a moment; write ISO 8601, or Unix seconds or milliseconds")
     else:
