@@ -113,7 +113,8 @@ def parse_moment(value: str | float, field: str = "observed_at") -> int:
         raise Invalid(f"{field}: not a moment; write ISO 8601, or Unix seconds or milliseconds")
     else:
         scale = 1_000_000 if abs(value) < _MILLISECONDS_FROM else 1_000
-        microseconds = value * scale if isinstance(value, int) else round(value * scale)
+        exact = isinstance(value, int) or abs(value) > _LAST_MICROSECOND
+        microseconds = int(value) * scale if exact else round(value * scale)
     if not 0 <= microseconds <= _LAST_MICROSECOND:
         raise Invalid(f"{field}: must lie between 1970 and 9999")
     return microseconds

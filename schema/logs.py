@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -15,7 +16,9 @@ from schema.settings import LogSettings
 
 _SECRET_NAMES = re.compile(r"authorization|token|secret|password|api_key|x-api-key|dsn", re.IGNORECASE)
 _SECRET_VALUES = re.compile(
-    r"(weir_(?:ingest|read|admin|access|refresh)_)[A-Za-z0-9_-]+|(://[^:/@\s]*:)[^@\s]*@"
+    r"(weir_(?:ingest|read|admin|access|refresh)_)[A-Za-z0-9_-]+"
+    r"|(://[^:/@\s]*:)[^@\s]*@"
+    r"|\b((?:Bearer|Basic) )[A-Za-z0-9._~+/=:-]+"
 )
 
 
@@ -55,14 +58,31 @@ def configure_logs(settings: LogSettings, process: str) -> None:
 
 
 def without_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blank fields that are named like secrets, and anything that looks like one inside a text."""
-    return {key: "…" if _SECRET_NAMES.search(key) else _masked(value) for key, value in event.items()}
+    """Blank fields that are named like secrets, and anything that looks like one, however deep it lies."""
+    return {key: value if key.startswith("_") else _field(key, value) for key, value in event.items()}
+
+
+def _field(name: Any, value: Any) -> Any:
+    return "…" if isinstance(name, str) and _SECRET_NAMES.search(name) else _masked(value)
 
 
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
-        return _SECRET_VALUES.sub(lambda found: f"{found[1] or found[2]}…{'' if found[1] else '@'}", value)
-    return value
+        return _SECRET_VALUES.sub(_blanked, value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _field(key, inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_masked(inner) for inner in value]
+    # An error, or anything else that the renderer would write as its repr.
+    shown = repr(value)
+    masked = _SECRET_VALUES.sub(_blanked, shown)
+    return value if masked == shown else masked
+
+
+def _blanked(found: re.Match[str]) -> str:
+    return f"{found[1] or found[2] or found[3]}…{'@' if found[2] else ''}"
 
 
 def _dumps(value: Any, **_options: Any) -> str:

@@ -1,0 +1,94 @@
+"""Nothing that a process logs holds a secret."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import orjson
+import pytest
+import structlog
+
+from schema.identities import new_secret
+from schema.logs import configure_logs, without_secrets
+from schema.settings import LogSettings
+
+KEY = new_secret("ingest")
+TOKEN = new_secret("access")
+DSN = "postgresql://weir:hunter2@db.example:5432/weir"
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+FORMATS = pytest.mark.parametrize("log_format", ["json", "console"])
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"event": "refused", "authorization": "Basic abc:hunter2"},
+        {"event": "refused", "Api_Key": KEY},
+        {"event": "no database", "database_dsn": DSN},
+        {"event": "login", "password": "hunter2"},
+        {"event": "request", "headers": {"X-Api-Key": "hunter2", "Authorization": f"Bearer {TOKEN}"}},
+        {"event": "list", "items": [KEY, ("x", DSN), {"token": "hunter2"}]},
+        {"event": "error", "error": ValueError(f"bad key {KEY}")},
+    ],
+    ids=",".join,
+)
+def test_no_field_holds_a_secret(
+    fields: dict[str, object], log_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs(LogSettings.model_validate({"log_format": log_format}), "test")
+    structlog.get_logger("tests").info(**fields)
+    written = capsys.readouterr().err
+    assert str(fields["event"]) in written
+    assert not secrets_in(written)
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    "text", [f"key {KEY} refused", f"Authorization: Bearer {TOKEN}", f"no answer from {DSN}"]
+)
+def test_no_text_holds_a_secret(text: str, log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither ours, nor a library's, nor an error's, nor a traceback's."""
+    configure_logs(LogSettings.model_validate({"log_format": log_format}), "test")
+    structlog.get_logger("tests").info(text, detail=text)
+    logging.getLogger("library").warning("%s", text)
+    structlog.get_logger("tests").error("failed", exc_info=RuntimeError(text))
+    written = capsys.readouterr().err
+    assert written.count("\n") >= 3
+    assert not secrets_in(written)
+
+
+def secrets_in(written: str) -> list[str]:
+    return [secret for secret in (KEY[-30:], TOKEN[-30:], "hunter2") if secret in written]
+
+
+def test_a_line_is_one_json_object_with_its_process(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(LogSettings(log_format="json"), "writer")
+    structlog.get_logger("tests").info("stored", events=3, bucket_id="ab")
+    (line,) = capsys.readouterr().err.splitlines()
+    told = orjson.loads(line)
+    assert (told["event"], told["events"], told["bucket_id"], told["process"], told["level"]) == (
+        "stored",
+        3,
+        "ab",
+        "writer",
+        "info",
+    )
+    assert told["timestamp"].endswith("Z")
+
+
+def test_what_is_no_secret_is_left_alone() -> None:
+    fields = {"event": "stored", "bucket_id": "ab" * 12, "url": "http://127.0.0.1:8080/x", "partition": 3}
+    assert without_secrets(None, "info", dict(fields)) == fields
