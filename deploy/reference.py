@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from deploy.local.settings import LocalSettings
 from schema import metrics, settings
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -18,6 +19,7 @@ _PROCESSES: dict[str, type[settings.SettingsGroup]] = {
     "writer": settings.WriterSettings,
     "query API": settings.ApiSettings,
     "agent": settings.AgentSettings,
+    "weir up": LocalSettings,
 }
 _METRICS = {
     "Every HTTP door": metrics.DoorMetrics,
