@@ -21,7 +21,8 @@ from api.http.health import Check, add_health_routes
 from api.http.problems import door, message_form
 from api.surfaces.bucket_events import BucketEvents
 from api.tenancy.log_ends import LogEnds
-from query.execute import Reader, pool_options
+from query.execute import Reader, open_reader, pool_options
+from query.sql import Statement
 from schema.connections import Duty, Pool, acquired, close_pool, open_pool
 from schema.metrics import ApiMetrics, DoorMetrics
 from schema.migrations.migrate import newest_revision
@@ -30,8 +31,6 @@ from schema.settings import ApiSettings
 # Bodies held at one time, in requests of the largest size.
 _BODIES = 16
 _POOL_GRACE_SECONDS = 3.0
-# The client gives up a question a moment after the server should have.
-_DEADLINE_SLACK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +45,14 @@ class Clients:
 @asynccontextmanager
 async def clients(settings: ApiSettings) -> AsyncIterator[Clients]:
     """Both pools and the Kafka client. None of them connects before it is needed."""
-    options = pool_options(settings)
-    primary = await open_pool(settings, Duty.API, server_settings=options)
-    questions = await open_pool(
-        settings,
-        Duty.API,
-        dsn=settings.database_read_dsn,
-        server_settings=options,
-        command_seconds=settings.query_seconds + _DEADLINE_SLACK_SECONDS,
-    )
+    primary = await open_pool(settings, Duty.API, server_settings=pool_options(settings))
+    reader = await open_reader(settings)
     log_ends = LogEnds(settings)
     try:
-        yield Clients(primary, Reader(questions, acquire_seconds=settings.database_connect_seconds), log_ends)
+        yield Clients(primary, reader, log_ends)
     finally:
         await log_ends.close()
-        await close_pool(questions, _POOL_GRACE_SECONDS)
+        await reader.close(_POOL_GRACE_SECONDS)
         await close_pool(primary, _POOL_GRACE_SECONDS)
 
 
@@ -111,8 +103,7 @@ class Health:
         return None
 
     async def _read_database(self) -> str | None:
-        async with acquired(self._parts.reader.pool, self._connect_seconds) as connection:
-            await connection.execute("SELECT")
+        await self._parts.reader.look(Statement("SELECT 1", ()))
         return None
 
     async def _migrations(self) -> str | None:

@@ -6,9 +6,11 @@ could be refreshed or get late rows in between, and the counts would be wrong.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import TypeAlias, TypeVar
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 import stamina
@@ -18,7 +20,8 @@ from query.interval import DAY, Interval
 from query.plan import Knowledge, Plan, plan
 from query.request import END_OF_TIME, Histogram, Range, microseconds, moment
 from query.series import Point, filled
-from schema.connections import Connection, Pool, PooledConnection, acquired
+from schema.connections import Connection, Duty, Pool, PooledConnection, acquired, close_pool, open_pool
+from schema.errors import Overloaded
 from schema.settings import ApiSettings
 
 T = TypeVar("T")
@@ -26,6 +29,8 @@ AnyConnection: TypeAlias = "Connection | PooledConnection"
 # What another try in a new snapshot may cure: serialization failures (a replica's conflicts too), deadlocks.
 AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _ATTEMPTS = 4
+# The client gives up a statement a moment after the server should have.
+_DEADLINE_SLACK_SECONDS = 1.0
 
 
 def pool_options(settings: ApiSettings) -> dict[str, str]:
@@ -39,12 +44,32 @@ def pool_options(settings: ApiSettings) -> dict[str, str]:
     }
 
 
+async def open_reader(settings: ApiSettings) -> Reader:
+    """A Reader of the replica, or of the primary where there is none. Connects when first used."""
+    options = {
+        **pool_options(settings),
+        "default_transaction_isolation": "repeatable read",
+        "default_transaction_read_only": "on",
+    }
+    pool = await open_pool(
+        settings,
+        Duty.API,
+        dsn=settings.database_read_dsn,
+        server_settings=options,
+        command_seconds=settings.query_seconds + _DEADLINE_SLACK_SECONDS,
+    )
+    return Reader(pool, acquire_seconds=settings.database_connect_seconds)
+
+
 class Reader:
-    """Questions to one database (the primary, or a replica)."""
+    """Questions to one database (the primary, or a replica). ``open_reader`` makes one."""
 
     def __init__(self, pool: Pool, *, acquire_seconds: float) -> None:
-        self.pool = pool
-        self.acquire_seconds = acquire_seconds
+        self._pool = pool
+        self._acquire_seconds = acquire_seconds
+        # What the last look-up found: a guess for the next question, never trusted.
+        self._known: Knowledge | None = None
+        self._places = asyncio.Semaphore(pool.get_max_size())
 
     def attempts(self) -> AsyncIterator[stamina.Attempt]:
         """What to repeat a whole question in: its statements belong to one snapshot."""
@@ -56,13 +81,36 @@ class Reader:
     async def snapshot(self) -> AsyncIterator[AnyConnection]:
         """A connection whose statements all see the same moment.
 
-        Raises Unavailable when the database is away or a statement outlasts its deadline.
+        Raises Unavailable when the database is away or a statement outlasts its deadline, Overloaded when
+        all connections are busy with other questions for too long.
         """
         async with (
-            acquired(self.pool, self.acquire_seconds) as connection,
+            self._place(),
+            acquired(self._pool, self._acquire_seconds) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
+
+    async def look(self, statement: sql.Statement) -> list[asyncpg.Record]:
+        """The rows of one small statement, waiting for no other question's turn. Raises Unavailable."""
+        async with acquired(self._pool, self._acquire_seconds) as connection:
+            return await fetch(connection, statement)
+
+    async def close(self, grace_seconds: float) -> None:
+        """Close the pool within a bound."""
+        await close_pool(self._pool, grace_seconds)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """A turn among the pool's connections: waiting for one is not a database that is away."""
+        try:
+            await asyncio.wait_for(self._places.acquire(), self._acquire_seconds)
+        except TimeoutError:
+            raise Overloaded("too many questions at once; ask again") from None
+        try:
+            yield
+        finally:
+            self._places.release()
 
     async def in_snapshot(self, work: Callable[[AnyConnection], Awaitable[T]]) -> T:
         """``work`` in a snapshot, tried again as a whole. Raises Unavailable, and what ``work`` raises."""
@@ -73,18 +121,53 @@ class Reader:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def histogram(self, asked: Histogram) -> tuple[list[Point], Plan]:
-        """The points, and the plan that they came by (what it left out matters to the caller)."""
+        """The points, and the plan that they came by (what it left out matters to the caller).
 
-        async def work(connection: AnyConnection) -> tuple[list[asyncpg.Record], Plan]:
-            seen = asked.range.seen_by(asked.scope)
-            way = await planned(connection, seen, asked.interval, asked.filters.dimensions)
-            if not way.slices:
-                return [], way
-            statement = sql.counts_by_period(asked.scope, way, asked.interval, asked.filters)
-            return await fetch(connection, statement), way
+        Raises Unavailable, Overloaded.
+        """
+        seen = asked.range.seen_by(asked.scope)
+        if seen.empty:
+            return [], Plan(())
+        found = await self._guessed(asked, seen)
+        if found is None:
+            found = await self.in_snapshot(partial(self._looked_up, asked=asked, seen=seen))
+        row, way = found
+        return filled(zip(row["xs"] or (), row["ys"] or (), strict=True), asked.interval), way
 
-        rows, way = await self.in_snapshot(work)
-        return filled(((row["x"], row["y"]) for row in rows), asked.interval), way
+    async def _guessed(self, asked: Histogram, seen: Range) -> tuple[asyncpg.Record, Plan] | None:
+        """An answer in one round trip: planned by what was known a moment ago, which the answer confirms.
+
+        None when the store has changed since. The one statement is its own REPEATABLE READ transaction (see
+        ``open_reader``), so that it is planned, looks and counts in one snapshot.
+        """
+        if self._known is None:
+            return None
+        known = self._known.within(hours_around(seen))
+        way = plan(seen, asked.interval, asked.filters.dimensions, known)
+        try:
+            async with self._place(), acquired(self._pool, self._acquire_seconds) as connection:
+                row = await _counted(connection, asked, seen, way)
+        except AGAIN:
+            return None
+        return (row, way) if _known_of(row) == known else None
+
+    async def _looked_up(
+        self, connection: AnyConnection, asked: Histogram, seen: Range
+    ) -> tuple[asyncpg.Record, Plan]:
+        """An answer in a snapshot that was looked at first."""
+        self._known = await knowledge(connection, seen)
+        way = plan(seen, asked.interval, asked.filters.dimensions, self._known)
+        return await _counted(connection, asked, seen, way), way
+
+
+async def _counted(connection: AnyConnection, asked: Histogram, seen: Range, way: Plan) -> asyncpg.Record:
+    statement = sql.counts_by_period(asked.scope, way, asked.interval, asked.filters, hours_around(seen))
+    (row,) = await fetch(connection, statement)
+    return row
+
+
+def _known_of(row: asyncpg.Record) -> Knowledge:
+    return knowledge_of(zip(row["kinds"], row["rollups"], row["moments"], strict=True))
 
 
 async def fetch(
@@ -104,18 +187,27 @@ async def planned(
 
 
 async def knowledge(connection: AnyConnection, seen: Range) -> Knowledge:
-    """What the planner has to know about the days that ``seen`` touches."""
-    until = min(-(-seen.end // DAY) * DAY, END_OF_TIME)
-    rows = await connection.fetch(sql.KNOWLEDGE, moment(seen.start // DAY * DAY), moment(until))
+    """What the planner has to know about the hours that ``seen`` touches."""
+    hours = hours_around(seen)
+    return knowledge_of(await connection.fetch(sql.KNOWLEDGE, moment(hours.start), moment(hours.end)))
+
+
+def hours_around(seen: Range) -> Range:
+    """The days that a range touches: hours beside it may keep a day from being read."""
+    return Range(seen.start // DAY * DAY, min(-(-seen.end // DAY) * DAY, END_OF_TIME))
+
+
+def knowledge_of(rows: Iterable[Iterable[Any]]) -> Knowledge:
+    """Knowledge from rows (kind, rollup, moment)."""
     stale: dict[str, list[int]] = {}
     complete: dict[str, int] = {}
     floor = 0
-    for row in rows:
-        at = microseconds(row["moment"])
-        if row["kind"] == "stale_hour":
-            stale.setdefault(row["rollup"], []).append(at)
-        elif row["kind"] == "complete_until":
-            complete[row["rollup"]] = at
+    for kind, rollup, found in rows:
+        at = microseconds(found)
+        if kind == "stale_hour":
+            stale.setdefault(rollup, []).append(at)
+        elif kind == "complete_until":
+            complete[rollup] = at
         else:
             floor = at
-    return Knowledge(stale, complete, floor)
+    return Knowledge({rollup: sorted(hours) for rollup, hours in stale.items()}, complete, floor)

@@ -10,7 +10,7 @@ is left out, and the plan says so. Slices never overlap, so their counts add up.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from query.interval import SECOND, Interval
 from query.request import Range
@@ -33,6 +33,14 @@ class Knowledge:
     stale_hours: Mapping[str, Sequence[int]] = field(default_factory=dict)
     complete_until: Mapping[str, int] = field(default_factory=dict)
     raw_floor: int = 0
+
+    def within(self, hours: Range) -> Knowledge:
+        """The same, with only the stale hours of a range."""
+        kept = {
+            rollup: [hour for hour in stale if hours.start <= hour < hours.end]
+            for rollup, stale in self.stale_hours.items()
+        }
+        return replace(self, stale_hours={rollup: stale for rollup, stale in kept.items() if stale})
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from query import sql
 from query.execute import Reader
-from schema.connections import acquired
 from schema.errors import Invalid, Overloaded
 
 _FIRST_PAUSE_SECONDS = 0.005
@@ -46,8 +45,7 @@ async def wait_until_stored(
 async def _still_waiting(
     reader: Reader, topic: str, positions: Mapping[int, tuple[int, int]]
 ) -> dict[int, tuple[int, int]]:
-    async with acquired(reader.pool, reader.acquire_seconds) as connection:
-        rows = await connection.fetch(sql.STORED_OFFSETS, topic, list(positions))
+    rows = await reader.look(sql.Statement(sql.STORED_OFFSETS, (topic, list(positions))))
     stored = {row["partition"]: (row["epoch"], row["next_offset"]) for row in rows}
     return still_waiting(positions, stored)
 

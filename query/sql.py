@@ -15,16 +15,18 @@ from typing import Any
 
 from query.interval import Interval
 from query.plan import Plan, Slice
-from query.request import Filters, Page, Scope, moment
+from query.request import Filters, Page, Range, Scope, moment
 
-# What the store says of itself, to be read first in the snapshot that is counted in. $1, $2: range of hours.
-KNOWLEDGE = """
+# What the store says of itself, in the snapshot that is counted in: rows (kind, rollup, moment). The
+# placeholders are a range of hours.
+_KNOWLEDGE = """
 SELECT 'raw_floor' AS kind, '' AS rollup, raw_floor AS moment FROM store_state
 UNION ALL
 SELECT 'complete_until', rollup, complete_until FROM rollup_coverage
 UNION ALL
-SELECT 'stale_hour', rollup, hour FROM rollup_stale_hours WHERE hour >= $1 AND hour < $2
+SELECT 'stale_hour', rollup, hour FROM rollup_stale_hours WHERE hour >= {start} AND hour < {end}
 """
+KNOWLEDGE = _KNOWLEDGE.format(start="$1", end="$2")
 
 # Where the writers stand. $1: topic, $2: partitions.
 STORED_OFFSETS = """
@@ -56,10 +58,13 @@ class _Arguments:
         return f"${number}::{kind}"
 
 
-def counts_by_period(scope: Scope, plan: Plan, interval: Interval, filters: Filters) -> Statement:
-    """Rows (x: start of the period in epoch ms, y: count), ascending, none of them 0.
+def counts_by_period(
+    scope: Scope, plan: Plan, interval: Interval, filters: Filters, hours: Range
+) -> Statement:
+    """One row: xs (starts of periods in epoch ms, ascending), ys (their counts, none 0), and what is known.
 
-    Periods of several months come as single months: the caller puts them together.
+    xs and ys are null when nothing was found. Periods of several months come as single months: the caller
+    puts them together. kinds, rollups, moments: what ``KNOWLEDGE`` says of ``hours`` in the same snapshot.
     """
     arguments = _Arguments()
     period = _period(interval, arguments)
@@ -72,11 +77,27 @@ def counts_by_period(scope: Scope, plan: Plan, interval: Interval, filters: Filt
         else:
             x = period.format("period")
             parts.append(f"SELECT {x} AS x, event_count AS y FROM {piece.rung.table} {where}")
-    text = (
-        "SELECT extract(epoch FROM x)::bigint * 1000 AS x, sum(y)::bigint AS y FROM (\n"
-        + "\nUNION ALL\n".join(parts)
-        + "\n) AS counted GROUP BY counted.x ORDER BY counted.x"
+    known = _KNOWLEDGE.format(
+        start=arguments(moment(hours.start), "timestamptz"), end=arguments(moment(hours.end), "timestamptz")
     )
+    counted = "\nUNION ALL\n".join(parts) or "SELECT NULL::timestamptz AS x, 0::bigint AS y WHERE false"
+    text = f"""
+SELECT xs, ys, kinds, rollups, moments
+FROM (
+    SELECT array_agg(x ORDER BY x) AS xs, array_agg(y ORDER BY x) AS ys
+    FROM (
+        SELECT extract(epoch FROM counted.x)::bigint * 1000 AS x, sum(y)::bigint AS y
+        FROM (
+{counted}
+        ) AS counted
+        GROUP BY counted.x
+    ) AS summed
+) AS points
+CROSS JOIN (
+    SELECT array_agg(kind) AS kinds, array_agg(rollup) AS rollups, array_agg(moment) AS moments
+    FROM ({known}) AS known
+) AS knowledge
+"""
     return Statement(text, tuple(arguments.values))
 
 

@@ -161,8 +161,29 @@ def _refused(request: web.Request, error: Exception, request_id: str, form: Form
     if not isinstance(error, WeirError):
         log.error("unexpected error", method=request.method, path=request.path, exc_info=error)
     elif refusal.status >= _LOGGED_FROM_STATUS and isinstance(error, Unavailable):
-        log.warning("unavailable", path=request.path, reason=error.message)
+        _unavailable_log.warn(request.path, error.message)
     return form(refusal)
+
+
+class _SparseLog:
+    """One line a second at most: an outage under load would otherwise write thousands."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._silent_until = 0.0
+        self._left_out = 0
+
+    def warn(self, path: str, reason: str) -> None:
+        now = self._clock()
+        if now < self._silent_until:
+            self._left_out += 1
+            return
+        log.warning("unavailable", path=path, reason=reason, left_out_before=self._left_out)
+        self._silent_until = now + 1.0
+        self._left_out = 0
+
+
+_unavailable_log = _SparseLog(time.monotonic)
 
 
 class _Counting:

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from api.tenancy.administration import administration, create_bucket, create_user, create_workspace
 from api.tenancy.deletion import empty_bucket
 from query.events import batches
-from query.execute import Reader, pool_options
+from query.execute import Reader, open_reader, pool_options
 from query.interval import DAY, SECOND, Interval, Unit
 from query.metadata import names_by_app
 from query.plan import HOUR
 from query.request import Filters, Histogram, Metadata, Page, Range, Scope
-from schema.connections import Duty, close_pool, open_pool
+from schema.connections import Duty, Pool, close_pool, open_pool
 from schema.settings import ApiSettings
 from tests.support.stored import Occurrence, Stored, stored_in
 
@@ -132,9 +132,10 @@ EVERYTHING = Ask(0, FIRST, LAST, Interval(Unit.DAY), Filters())
 class World:
     """One database with a reader of the query API's rights, and two buckets that nobody used before."""
 
-    def __init__(self, stored: Stored, reader: Reader, dsn: str) -> None:
+    def __init__(self, stored: Stored, reader: Reader, primary: Pool, dsn: str) -> None:
         self.stored = stored
         self.reader = reader
+        self.primary = primary
         self.dsn = dsn
         self.buckets: list[str] = []
         self.now = 0
@@ -166,7 +167,7 @@ class World:
 
         # No fence: records are handed to the writer one by one here, so none is on its way.
         deleted = await empty_bucket(
-            self.reader.pool, self.buckets[bucket], "weir.events", {}, count, acquire_seconds=5
+            self.primary, self.buckets[bucket], "weir.events", {}, count, acquire_seconds=5
         )
         assert deleted == expected
         self.stored.model[self.buckets[bucket]].clear()
@@ -230,14 +231,16 @@ def matches(event: Occurrence, filters: Filters) -> bool:
 @asynccontextmanager
 async def world_of(dsn: str) -> AsyncIterator[World]:
     api = ApiSettings(database_dsn=dsn)
-    pool = await open_pool(api, Duty.API, server_settings=pool_options(api), command_seconds=30)
+    primary = await open_pool(api, Duty.API, server_settings=pool_options(api), command_seconds=30)
+    reader = await open_reader(api)
     try:
         async with stored_in(dsn) as stored:
-            world = World(stored, Reader(pool, acquire_seconds=5), dsn)
+            world = World(stored, reader, primary, dsn)
             await world.begin()
             yield world
     finally:
-        await close_pool(pool, 5)
+        await reader.close(5)
+        await close_pool(primary, 5)
 
 
 async def play(world: World, steps: list[object]) -> None:

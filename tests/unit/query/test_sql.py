@@ -29,7 +29,7 @@ def made(scope: Scope, asked: Range, interval: Interval, filters: Filters) -> li
     stale = {rung.table: [asked.start // HOUR * HOUR + 30 * HOUR] for rung in LADDER}
     way = plan(asked, interval, filters.dimensions, Knowledge(stale, COMPLETE))
     return [
-        sql.counts_by_period(scope, way, interval, filters),
+        sql.counts_by_period(scope, way, interval, filters, Range(0, DAY)),
         sql.counts_by_app(scope, way, filters, 10),
         sql.events_page(Page(scope, asked, filters, 10)),
     ]
@@ -91,7 +91,7 @@ def test_retention_is_part_of_every_page() -> None:
 )
 def test_periods_are_cut_by_the_database(interval: Interval, grouped: str) -> None:
     way = plan(Range(0, 365 * DAY), interval, ["name"], Knowledge({}, COMPLETE))
-    statement = sql.counts_by_period(Scope((1,)), way, interval, Filters("a"))
+    statement = sql.counts_by_period(Scope((1,)), way, interval, Filters("a"), Range(0, DAY))
     assert grouped in statement.text
     if interval.width is not None:
         assert statement.arguments[:2] == (timedelta(days=7), moment(-3 * DAY))

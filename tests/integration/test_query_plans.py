@@ -1,0 +1,94 @@
+"""The database answers from the indexes made for it, and leaves out chunks that a range does not touch."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from query.execute import Reader, fetch, hours_around, open_reader, planned
+from query.interval import DAY, SECOND, Interval, Unit
+from query.plan import HOUR
+from query.request import Filters, Page, Range, Scope
+from query.sql import Statement, counts_by_app, counts_by_period, events_page
+from schema.connections import Duty, open_connection
+from schema.settings import ApiSettings
+
+NOW = 1_790_000_000 * SECOND // DAY * DAY
+ROWS = """
+INSERT INTO events
+SELECT 1 + i % 5, (ARRAY['boot', 'click'])[1 + i % 2], 'events', (ARRAY['shop', 'till'])[1 + i % 2], 's1',
+    to_timestamp($1) - i * INTERVAL '12 seconds', i::text, now(),
+    CASE WHEN i % 3 = 0 THEN 'd' || i / 30 % 4 ELSE '' END, '{}'
+FROM generate_series(1, 30000) AS i
+"""
+
+
+@pytest.fixture
+async def reader(database_dsn: str) -> AsyncIterator[Reader]:
+    settings = ApiSettings(database_dsn=database_dsn)
+    owner = await open_connection(settings, Duty.MAINTENANCE, command_seconds=60)
+    await owner.execute(ROWS, NOW // SECOND)
+    await owner.execute("ANALYZE events")
+    await owner.close(timeout=5)
+    reader = await open_reader(settings)
+    yield reader
+    await reader.close(5)
+
+
+async def explained(reader: Reader, statement: Statement) -> str:
+    async with reader.snapshot() as connection:
+        text = Statement("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) " + statement.text, statement.arguments)
+        return "\n".join(row[0] for row in await fetch(connection, text))
+
+
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        (Filters("boot"), "events_name"),
+        (Filters("boot", "shop"), "events_name"),
+        (Filters("boot", device="d3"), "events_device"),
+    ],
+)
+async def test_a_page_walks_an_index_from_the_newest_event(
+    reader: Reader, filters: Filters, index: str
+) -> None:
+    text = await explained(reader, events_page(Page(Scope((1,)), Range(), filters, 20)))
+    assert index in text
+    assert "Seq Scan" not in text
+    if filters.device is None:
+        # Chunks in order of time, the older ones never begun.
+        assert "never executed" in text
+        assert "Incremental Sort" in text
+
+
+async def test_a_page_within_a_range_reads_its_chunks_only(reader: Reader) -> None:
+    whole = await explained(reader, events_page(Page(Scope((1,)), Range(), Filters("boot"), 20)))
+    hour = Range(NOW - 30 * HOUR, NOW - 29 * HOUR)
+    text = await explained(reader, events_page(Page(Scope((1,)), hour, Filters("boot"), 20)))
+    assert len(chunks(text)) == 1
+    assert len(chunks(whole)) > 3
+
+
+def chunks(text: str) -> set[str]:
+    return set(re.findall(r" on (_hyper_\w+_chunk)", text))
+
+
+async def test_raw_edges_of_a_histogram_come_from_the_index_of_names(reader: Reader) -> None:
+    asked, scope = Range(NOW - 2 * HOUR - 7 * SECOND, NOW - 90 * SECOND), Scope((1,))
+    async with reader.snapshot() as connection:
+        way = await planned(connection, asked, Interval(Unit.MINUTE), ["name"])
+    assert [piece.rung is None for piece in way.slices] == [True, False, True]
+    text = await explained(
+        reader, counts_by_period(scope, way, Interval(Unit.MINUTE), Filters("boot"), hours_around(asked))
+    )
+    assert "events_name" in text
+    assert "Seq Scan on _hyper_1_" not in text
+
+
+async def test_names_over_all_of_time_ask_the_day_rung_alone(reader: Reader) -> None:
+    async with reader.snapshot() as connection:
+        way = await planned(connection, Range(), None, ["app", "name"])
+        assert [piece.rung and piece.rung.table for piece in way.slices] == ["event_counts_day"]
+        rows = await fetch(connection, counts_by_app(Scope((1,)), way, Filters(), 10))
+    # Rows of this test went past the writer, so only a real-time aggregate counts them.
+    assert sum(row["y"] for row in rows) in (0, 6000)
