@@ -4,5 +4,6 @@ In the order in which an event meets them: ``settings`` (what a process is told)
 kinds), ``identities`` (who may), ``events`` (what an event and a node report are), ``records`` (how
 they travel), ``topics`` (on what, and by which partition), ``receipts`` (where they went), ``tables``
 (where they end, and the rollup ladder), ``migrations`` (how the tables are made), ``connections``
-(asyncpg pools and aiokafka clients), ``logs`` and ``metrics`` (what a process says of itself).
+(asyncpg pools and aiokafka clients), ``logs`` and ``metrics`` (what a process says of itself),
+``memory`` (how it stays small).
 """

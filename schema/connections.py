@@ -26,6 +26,8 @@ from schema.topics import MAX_RECORD_BYTES
 
 log = structlog.get_logger(__name__)
 
+_MAX_BATCH_BYTES = 1024 * 1024
+
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -139,7 +141,9 @@ def new_producer(settings: KafkaSettings, record_bytes: int = MAX_RECORD_BYTES) 
         acks="all",
         enable_idempotence=True,
         compression_type=None if settings.kafka_compression == "none" else settings.kafka_compression,
-        max_batch_size=record_bytes,
+        # A larger record still goes, alone. One request carries a batch of every partition, and the client
+        # copies it several times over: this bounds what that costs after a pause of the broker's.
+        max_batch_size=min(record_bytes, _MAX_BATCH_BYTES),
         max_request_size=record_bytes,
         linger_ms=0,
         request_timeout_ms=int(settings.kafka_request_seconds * 1000),

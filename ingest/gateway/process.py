@@ -10,8 +10,8 @@ database outage into lost events.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -31,6 +31,7 @@ from ingest.gateway.quota import Quota
 from schema.connections import Duty, Pool, close_pool, open_pool
 from schema.errors import Unavailable
 from schema.logs import configure_logs
+from schema.memory import keep_trimmed, settle_memory
 from schema.metrics import DoorMetrics, GatewayMetrics
 from schema.settings import GatewaySettings
 
@@ -127,13 +128,13 @@ async def run(settings: GatewaySettings) -> None:
 
 async def _lifetime(station: Station, rounds: Rounds, pool: Pool) -> AsyncIterator[None]:
     station.producing.start()
-    task = asyncio.create_task(rounds.run())
-    # A round ends by cancellation only; if it dies otherwise the process is no longer what it claims to be.
-    task.add_done_callback(_end_process_if_failed)
+    tasks = [asyncio.create_task(rounds.run()), asyncio.create_task(keep_trimmed())]
+    for task in tasks:
+        task.add_done_callback(_end_process_if_failed)
     yield
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
     await station.publisher.close(_FLUSH_SECONDS)
     await station.producing.close(_PRODUCER_STOP_SECONDS)
     await station.keys.close()
@@ -142,9 +143,10 @@ async def _lifetime(station: Station, rounds: Rounds, pool: Pool) -> AsyncIterat
 
 
 def _end_process_if_failed(task: asyncio.Task[None]) -> None:
+    # They end by cancellation only; a process without them is no longer what it claims to be.
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("background rounds ended", exc_info=error)
-        raise SystemExit(1) from error
+        log.critical("a background task ended", exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _checks(station: Station, rounds: Rounds) -> list[Check]:
@@ -161,22 +163,11 @@ def _checks(station: Station, rounds: Rounds) -> list[Check]:
     return [Check("kafka", kafka), Check("database", database, required=False), Check("backlog", backlog)]
 
 
-def _relax_collector() -> None:
-    """Look for cyclic garbage less often.
-
-    A request makes hundreds of objects and hardly a cycle; with the defaults, every tenth of the gateway's
-    time goes into walking over requests that are only waiting for Kafka.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-
-
 def main() -> int:
     """Entry point: run the gateway of this environment's settings until it is told to stop."""
     settings = GatewaySettings()
     configure_logs(settings, "gateway")
-    _relax_collector()
+    settle_memory()
     uvloop.run(run(settings))
     return 0
 

@@ -86,7 +86,7 @@ class Producing:
             try:
                 producer = await self._connect()
             except Unavailable as error:
-                self.trouble = error.message
+                self.trouble = error.message.removeprefix("Kafka: ")
                 log.warning("no producer yet", reason=error.message, pause_seconds=pause_seconds)
                 await asyncio.sleep(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)

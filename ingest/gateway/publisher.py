@@ -54,10 +54,11 @@ class Delivery:
         if self.records_out == 0 and not self.done.done():
             self.done.set_result(None)
 
-    def failed(self, error: Unavailable) -> None:
+    def failed(self, message: str) -> None:
         """One of its records will not be acknowledged."""
         if not self.done.done():
-            self.done.set_exception(error)
+            # Each its own: one error raised in many requests would hold on to all of their frames.
+            self.done.set_exception(Unavailable(message))
 
 
 class _Record:
@@ -88,9 +89,9 @@ class _Record:
             self.deliveries.append(delivery)
             delivery.records_out += 1
 
-    def fail(self, error: Unavailable) -> None:
+    def fail(self, message: str) -> None:
         for delivery in self.deliveries:
-            delivery.failed(error)
+            delivery.failed(message)
 
 
 class Publisher:
@@ -181,9 +182,9 @@ class Publisher:
             acknowledgement = await producer.send(topic, _encoded(record), partition=record.partition)
             offset = _place((await acknowledgement).offset)
         except Unavailable as error:
-            record.fail(error)
+            record.fail(error.message)
         except Exception as error:  # noqa: BLE001 - aiokafka raises KafkaError, OSError and AssertionError here
-            record.fail(Unavailable(f"Kafka: {error!r}"))
+            record.fail(f"Kafka: {error!r}")
             log.warning("record not acknowledged", partition=record.partition, error=repr(error))
         else:
             for delivery in record.deliveries:
@@ -197,7 +198,7 @@ class Publisher:
 
     def _overdue(self, record: _Record, producer: AIOKafkaProducer) -> None:
         seconds = self._settings.publish_seconds
-        record.fail(Unavailable(f"Kafka: no acknowledgement within {seconds:g} s"))
+        record.fail(f"Kafka: no acknowledgement within {seconds:g} s")
         self._producing.give_up(producer, f"no acknowledgement within {seconds:g} s")
 
     async def close(self, grace_seconds: float) -> None:
