@@ -11,7 +11,6 @@ from deploy.local import versions
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
-NAMESPACE = {"maven": "pom"}
 
 
 def pinned(path: Path) -> dict[str, str]:
@@ -54,10 +53,8 @@ def test_every_dependency_is_pinned() -> None:
 def test_the_pom_leaves_its_versions_to_one_place() -> None:
     pom = ET.parse(ROOT / "deploy/local/pom.xml")
     found = {
-        dependency.findtext("maven:artifactId", "", NAMESPACE): dependency.findtext(
-            "maven:version", "", NAMESPACE
-        )
-        for dependency in pom.findall(".//maven:dependency", NAMESPACE)
+        dependency.findtext("artifactId", ""): dependency.findtext("version", "")
+        for dependency in pom.findall(".//dependency")
     }
     assert found == {"kafka_${scala.series}": "${kafka.version}", "log4j-slf4j-impl": "${log4j.version}"}
     assert re.fullmatch(r"4\.\d+\.\d+", versions.KAFKA_VERSION)
