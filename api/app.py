@@ -45,7 +45,7 @@ class Clients:
 @asynccontextmanager
 async def clients(settings: ApiSettings) -> AsyncIterator[Clients]:
     """Both pools and the Kafka client. None of them connects before it is needed."""
-    primary = await open_pool(settings, Duty.API, server_settings=pool_options(settings))
+    primary = await open_pool(settings, Duty.API, server_settings=pool_options(settings), clean_sessions=True)
     reader = await open_reader(settings)
     log_ends = LogEnds(settings)
     try:

@@ -57,6 +57,7 @@ async def open_reader(settings: ApiSettings) -> Reader:
         dsn=settings.database_read_dsn,
         server_settings=options,
         command_seconds=settings.query_seconds + _DEADLINE_SLACK_SECONDS,
+        clean_sessions=True,
     )
     return Reader(pool, acquire_seconds=settings.database_connect_seconds)
 
