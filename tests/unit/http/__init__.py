@@ -1,0 +1,1 @@
+"""Unit tests of what every HTTP door has in common."""
