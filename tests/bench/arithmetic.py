@@ -33,30 +33,36 @@ def summary(values: Sequence[float]) -> Summary:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A measurement against the canary: ``ratio`` is of rates, each B by the mean of the two As beside it."""
+    """A measurement against the canary: ``ratio`` is of rates, each B by the mean of the two As beside it.
+
+    ``noisy``: no measurement had two sound canaries, so all of them are in here and none proves anything.
+    """
 
     ratio: Summary
     rate: Summary
     canary_rate: Summary
     thrown_away: int
+    noisy: bool
 
 
 def compared(
     rates: Sequence[float], canaries: Sequence[float], tolerance: float = CANARY_TOLERANCE
 ) -> Comparison:
-    """``canaries`` has one more than ``rates``: one before each of them and one at the end.
-
-    Raises ValueError when nothing is left.
-    """
+    """``canaries`` has one more than ``rates``: one before each of them and one at the end."""
     if len(canaries) != len(rates) + 1:
         raise ValueError(f"{len(rates)} measurements need {len(rates) + 1} canaries, not {len(canaries)}")
     sound = sound_canaries(canaries, tolerance)
     kept = [i for i in range(len(rates)) if sound[i] and sound[i + 1]]
+    noisy = not kept
+    thrown_away = len(rates) - len(kept)
+    if noisy:
+        kept = list(range(len(rates)))
     return Comparison(
         ratio=summary([rates[i] / ((canaries[i] + canaries[i + 1]) / 2) for i in kept]),
         rate=summary([rates[i] for i in kept]),
         canary_rate=summary(canaries),
-        thrown_away=len(rates) - len(kept),
+        thrown_away=thrown_away,
+        noisy=noisy,
     )
 
 

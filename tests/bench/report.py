@@ -51,6 +51,8 @@ def verdict(figure: Figure) -> str:
     """Words for whether the goal is reached, and how many measurements were thrown away."""
     thrown = f", {figure.thrown_away} thrown away" if figure.thrown_away else ""
     goal = figure.aims_at
+    if figure.noisy:
+        return f"[yellow]noisy[/yellow]{thrown}"
     if goal is None:
         return thrown.removeprefix(", ")
     if not goal.met(figure.value.median):

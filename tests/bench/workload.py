@@ -3,7 +3,7 @@
 Events are made once, as templates: a few requests whose ids begin with a placeholder. A request of a
 measurement is a template with the placeholder filled in, in every form the same, so that millions of
 events cost the generator almost nothing and no two of them are alike. Ids have the form and the order
-of UUIDv7s. Records are made by the gateway's own reading, admission and encoding.
+of UUIDv7s. A request's events go where the gateway routes them, one record for each partition.
 
 A share of the events may be repeats of the same template's events one turn earlier: a second
 placeholder takes that earlier request's number.
@@ -15,17 +15,17 @@ import random
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 
-from ingest.gateway.admission import Admitted, Terms, admit_events
-from ingest.gateway.dialects.events import EVENTS
-from schema.events import parse_moment
-from schema.records import EVENTS as EVENT_KIND, Segment, encode_labels, encode_record
-from schema.settings import EventLimits
+from schema.events import DEFAULT_STREAM
+from schema.records import EVENTS, Segment, encode_event, encode_labels, encode_record
+from schema.topics import route
 
-MICROSECONDS = 1_000_000
-DAY_SECONDS = 86_400
+# Segments of a request: partition → labels → segment.
+_Segments = dict[int, dict[bytes, Segment]]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # As long as the number that replaces them; no data holds such texts.
 _THIS = b"0thisrequest"
 _EARLIER = b"0earlierrequ"
@@ -163,11 +163,9 @@ def _template(
         earlier = dict(events[position])
         earlier["id"] = str(earlier["id"]).replace(_THIS.decode(), _EARLIER.decode())
         events[len(events) - 1 - position] = earlier
-    body = orjson.dumps(events)
-    admitted = _admitted(body, bucket, partitions, now)
-    assert admitted.count == len(events), admitted.rejections[:3]
+    segments = _segments(events, bucket, partitions, now)
     return Template(
-        bucket, body, _rows(admitted, bucket), _records(admitted, bucket), len(events), repeats
+        bucket, orjson.dumps(events), _rows(segments, bucket), _records(segments, bucket), len(events), repeats
     )
 
 
@@ -180,7 +178,7 @@ def _event(
     server: str,
     devices: list[int],
     source: random.Random,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     observed_at = now - timedelta(seconds=source.uniform(0, shape.spread_seconds))
     tail = f"{index:04x}-{position:04x}-{source.getrandbits(48):012x}"
     return {
@@ -200,35 +198,42 @@ def _event(
     }
 
 
-def _admitted(body: bytes, bucket: Bucket, partitions: int, now: datetime) -> Admitted:
-    received_at = parse_moment(now.isoformat())
-    terms = Terms(received_at, received_at + DAY_SECONDS * MICROSECONDS, 0, 0, EventLimits().max_nesting)
-    return admit_events(
-        EVENTS.read(body, "application/json", EventLimits()), terms, bytes.fromhex(bucket.bucket_id), partitions
+def _segments(events: list[dict[str, Any]], bucket: Bucket, partitions: int, now: datetime) -> _Segments:
+    """The events as the gateway sorts them: by partition of (bucket, device), then by labels."""
+    received_at = _microseconds(now)
+    segments: _Segments = {}
+    bucket_id = bytes.fromhex(bucket.bucket_id)
+    for event in events:
+        partition = route(bucket_id, event["device"].encode(), partitions)
+        labels = encode_labels(event["name"], DEFAULT_STREAM, event["app"], event["server"])
+        tail = encode_event(
+            _microseconds(datetime.fromisoformat(event["observed_at"])),
+            event["id"],
+            received_at,
+            event["device"],
+            orjson.dumps(event["data"]),
+        )
+        by_labels = segments.setdefault(partition, {})
+        by_labels.setdefault(labels, Segment(EVENTS, 0, bucket_id, labels, [])).tails.append(tail)
+    return segments
+
+
+def _records(segments: _Segments, bucket: Bucket) -> list[tuple[int, bytes]]:
+    record_id = bytes.fromhex(bucket.bucket_id)[:4] + _THIS
+    return [
+        (partition, encode_record(record_id, list(by_labels.values())))
+        for partition, by_labels in sorted(segments.items())
+    ]
+
+
+def _rows(segments: _Segments, bucket: Bucket) -> bytes:
+    return b"".join(
+        segment.head(bucket.bucket_key) + tail
+        for by_labels in segments.values()
+        for segment in by_labels.values()
+        for tail in segment.tails
     )
 
 
-def _segments(admitted: Admitted) -> dict[int, list[Segment]]:
-    by_partition: dict[int, list[Segment]] = {}
-    for destination, tails in admitted.tails.items():
-        assert destination.labels is not None
-        by_partition.setdefault(destination.partition, []).append(
-            Segment(EVENT_KIND, destination.flags, destination.bucket, encode_labels(*destination.labels), tails)
-        )
-    return by_partition
-
-
-def _records(admitted: Admitted, bucket: Bucket) -> list[tuple[int, bytes]]:
-    return [
-        (partition, encode_record(bytes.fromhex(bucket.bucket_id) + b"next", segments))
-        for partition, segments in sorted(_segments(admitted).items())
-    ]
-
-
-def _rows(admitted: Admitted, bucket: Bucket) -> bytes:
-    heads = [
-        (segment.head(bucket.bucket_key), segment.tails)
-        for segments in _segments(admitted).values()
-        for segment in segments
-    ]
-    return b"".join(head + tail for head, tails in heads for tail in tails)
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
