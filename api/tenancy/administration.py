@@ -69,13 +69,16 @@ def administration(dsn: str) -> Iterator[Connection]:
     """A connection with the rights of the query API, and one transaction around what is done with it.
 
     Raises:
-        Unavailable: the database cannot be reached, refuses, or takes longer than STATEMENT_SECONDS.
+        Unavailable: the database cannot be reached, refuses, was never migrated, or takes longer than
+            STATEMENT_SECONDS.
     """
     try:
         with psycopg.connect(with_duty(dsn), connect_timeout=CONNECT_SECONDS) as connection:
             yield connection
     except psycopg.OperationalError as error:
         raise Unavailable(f"database: {str(error).strip()}") from error
+    except psycopg.errors.UndefinedTable as error:
+        raise Unavailable("database: not migrated yet; weir migrate does that") from error
 
 
 def with_duty(dsn: str) -> str:

@@ -28,9 +28,9 @@ def meant_dsn() -> str:
 def show_migration() -> int:
     """`weir migrate`: bring it to the newest revision and say what was done."""
     # Alembic is slow to import, and only this command needs it.
-    from schema.migrations.migrate import upgrade
+    from deploy.local.preparation import migrated
 
-    report = upgrade(meant_dsn())
+    report = migrated(meant_dsn())
     before = report.revision_before or "nothing"
     if report.revision_before == report.revision_after:
         print(f"the database is at revision {before} already ({report.edition} edition)")

@@ -8,6 +8,7 @@ everything is plain text, one line at a time.
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -36,6 +37,16 @@ class Progress:
         self._began = time.monotonic()
         self._ready_before: set[str] = set()
         self._up = False
+        self._spinner = console.status("[dim]Starting; weir logs -f shows more[/dim]")
+
+    def __enter__(self) -> Self:
+        """Show that something goes on, where there is a terminal to show it on."""
+        if self._console.is_terminal:
+            self._spinner.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._spinner.stop()
 
     @property
     def seconds(self) -> float:
@@ -44,6 +55,7 @@ class Progress:
 
     def up(self) -> None:
         """From now on a start is a restart, and told with the time of day."""
+        self._spinner.stop()
         self._up = True
 
     def report(self, report: Report) -> None:
@@ -52,8 +64,16 @@ class Progress:
         line = self._line(title, report)
         if line is not None:
             self._console.print(line, highlight=False, soft_wrap=True)
+        # On a terminal a line of a log is worth a line; elsewhere somebody may search in it.
+        whole = not self._console.is_terminal
         for words in report.last_words:
-            self._console.print(f"      [dim]│ {escape(words)}[/dim]", highlight=False, soft_wrap=True)
+            self._console.print(
+                f"      [dim]│ {escape(words)}[/dim]",
+                highlight=False,
+                soft_wrap=whole,
+                no_wrap=True,
+                overflow="ellipsis",
+            )
 
     def _line(self, title: str, report: Report) -> str | None:
         when = f"{datetime.now().astimezone():%H:%M:%S}" if self._up else f"{self.seconds:6.1f} s"

@@ -5,13 +5,16 @@ Neighbours: `deploy.local.state` says what should run, each process's /readyz wh
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psutil
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deploy.cli.screens import TITLES
+from deploy.local.kafka_probe import broker_answers
 from deploy.local.paths import local_paths
 from deploy.local.readiness import missing_parts
 from deploy.local.state import (
@@ -26,6 +29,7 @@ from deploy.local.state import (
 )
 
 EXIT_READY, EXIT_NOT_READY, EXIT_DOWN = 0, 1, 3
+PROBE_SECONDS = 2
 COLOURS = {Standing.READY: "green", Standing.STARTING: "yellow", Standing.RESTARTING: "yellow"}
 
 
@@ -37,13 +41,16 @@ def show_status() -> int:
     if state is None or not is_supervised(home):
         return show_down(console, home, state)
     with ThreadPoolExecutor(max_workers=8) as pool:
-        looks = list(pool.map(looked_at, state.processes))
-    table = Table(
-        "process", "standing", "pid", "since", "restarts", "memory", "address", "", box=None, pad_edge=False
-    )
+        looks = list(pool.map(partial(looked_at, dsn=state.database_dsn), state.processes))
+    table = Table(box=None, pad_edge=False)
+    for column in ("process", "standing", "pid", "since", "restarts", "memory", "address"):
+        table.add_column(column, no_wrap=True)
     for process in looks:
         table.add_row(*cells(process))
     console.print(table)
+    for process in looks:
+        if process.note:
+            console.print(f"{TITLES.get(process.name, process.name)}: {escape(process.note)}", soft_wrap=True)
     for part, given in (("Kafka", state.kafka_bootstrap), ("database", state.database_dsn)):
         if given is not None and part.lower() not in {process.name for process in looks}:
             console.print(f"[dim]{part} is a given one and not supervised here[/dim]")
@@ -68,18 +75,41 @@ def show_down(console: Console, home: Path, state: StackState | None) -> int:
     return EXIT_DOWN
 
 
-def looked_at(process: ProcessState) -> ProcessState:
+def looked_at(process: ProcessState, dsn: str | None = None) -> ProcessState:
     """A process as it is now: what it says itself counts more than what was noted of it."""
     if process.standing is not Standing.READY:
         return process
     if living_process(process.pid, process.pid_created_at) is None:
         return process.model_copy(update={"standing": Standing.RESTARTING, "note": "has just ended"})
-    if process.url is None or not process.url.startswith("http"):
-        return process
-    missing = missing_parts(f"{process.url}/readyz")
+    missing = missing_of(process, dsn)
     if missing is None:
         return process
-    return process.model_copy(update={"standing": Standing.STARTING, "note": f"not ready: {missing}"})
+    return process.model_copy(update={"standing": Standing.NOT_READY, "note": missing})
+
+
+def missing_of(process: ProcessState, dsn: str | None) -> str | None:
+    """What a process that lives says it lacks, or that it is silent; None when it is ready."""
+    if process.url is None:
+        return None
+    if process.url.startswith("http"):
+        return missing_parts(f"{process.url}/readyz")
+    if process.name == "kafka":
+        host, _, port = process.url.rpartition(":")
+        answers = broker_answers(host, int(port), timeout_seconds=PROBE_SECONDS)
+    else:
+        answers = dsn is None or database_answers(dsn)
+    return None if answers else f"does not answer within {PROBE_SECONDS} s"
+
+
+def database_answers(dsn: str) -> bool:
+    """Whether a database takes a connection; a frozen one does not."""
+    import psycopg
+
+    try:
+        psycopg.connect(dsn, connect_timeout=PROBE_SECONDS).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def cells(process: ProcessState) -> tuple[str, ...]:
@@ -93,7 +123,6 @@ def cells(process: ProcessState) -> tuple[str, ...]:
         str(process.restarts or ""),
         memory(process.pid),
         process.url or "",
-        process.note,
     )
 
 

@@ -72,7 +72,7 @@ def bring_up(*, background: bool = False) -> int:
         show_last_screen(console, credentials, home, seconds=progress.seconds)
         console.print("[dim]Ctrl-C ends it. What happens to a process is shown here.[/dim]")
 
-    with stop_signals() as stop:
+    with stop_signals() as stop, progress:
         try:
             Stack(settings, paths, observer=progress.report, stop=stop).run(announce)
         except AlreadyUpError:
@@ -99,13 +99,15 @@ def bring_up_detached() -> int:
     supervisor = background_supervisor(log)
     progress = Progress(console)
     try:
-        state = watched(supervisor, home, progress)
+        with progress:
+            state = watched(supervisor, home, progress)
     except KeyboardInterrupt:
         supervisor.terminate()
         supervisor.wait(DOWN_SECONDS)
         return EXIT_INTERRUPTED
     credentials = read_credentials(home)
     if state is None or credentials is None:
+        console.print(f"\n[red]Weir did not come up.[/red] {escape(str(log))} says:", soft_wrap=True)
         console.print(log.read_text("utf-8", "replace"), markup=False, highlight=False, soft_wrap=True)
         return EXIT_FAILED
     show_last_screen(console, credentials, home, seconds=progress.seconds)

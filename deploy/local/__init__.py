@@ -5,7 +5,7 @@ server that refuses root), `paths`, `downloads`, `debian_packages`, `installatio
 `spawning`, `server` (a program of somebody else's, run for us), `kafka` with `kafka_configuration` and
 `kafka_probe`, `timescale` with `timescale_configuration` and `postgres_leftovers`. The stack: `settings`,
 `occupancy` (who holds a port), `rotation` (logs), `child` and `servers` (one process each), `readiness`,
-`supervisor` (keeps them alive), `state` and `credentials` (what others may know), `leftovers` (of a
-supervisor that was killed), `stack` (which ones, in which order), `doctor` (what may be wrong with all of
-this).
+`supervisor` (keeps them alive), `state` and `credentials` (what others may know), `preparation` (what a
+server needs first), `leftovers` (of a supervisor that was killed), `stack` (which ones, in which order),
+`doctor` (what may be wrong with all of this).
 """

@@ -40,7 +40,7 @@ from schema.errors import WeirError
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_DISK_BYTES = 3_000_000_000
-# Kafka's heap and what Java needs beside it, PostgreSQL, and four processes of ours.
+# What all of it may come to under load: Kafka's heap, PostgreSQL's buffers, four processes of ours.
 LEAST_FREE_MEMORY_BYTES = 2_000_000_000
 COMMAND_SECONDS = 15.0
 # Maven colours its version, even for a pipe.
@@ -87,8 +87,10 @@ def running_findings(settings: LocalSettings, state: StackState | None) -> Itera
     if bootstrap is not None:
         yield guarded(lambda: broker_finding(bootstrap))
     if dsn is not None:
-        yield guarded(lambda: edition_finding(dsn))
-        yield guarded(lambda: migrations_finding(dsn))
+        edition = guarded(lambda: edition_finding(dsn))
+        yield edition
+        if edition.well:
+            yield guarded(lambda: migrations_finding(dsn))
     if state is not None:
         for process in state.processes:
             if process.url is not None and process.url.startswith("http"):
@@ -164,7 +166,7 @@ def memory_finding(*, running: bool) -> Finding:
     return Finding(
         "memory",
         well=False,
-        text=f"{text}; the stack takes about {LEAST_FREE_MEMORY_BYTES / 1e9:.0f} GB",
+        text=f"{text}; the stack may take {LEAST_FREE_MEMORY_BYTES / 1e9:.0f} GB under load",
         remedy="end other programs, or give Kafka a smaller heap in WEIR_KAFKA_HEAP_MB",
     )
 
@@ -266,7 +268,7 @@ def broker_finding(bootstrap: str) -> Finding:
         "broker",
         well=False,
         text=f"does not answer at {bootstrap}",
-        remedy="weir logs kafka says why; or start yours",
+        remedy="weir logs kafka may say why; or start yours",
     )
 
 
@@ -325,7 +327,10 @@ def process_finding(name: str, url: str) -> Finding:
     answer = readiness(f"{url}/readyz")
     if answer.missing is not None:
         return Finding(
-            name, well=False, text=f"not ready at {url}: {answer.missing}", remedy="weir logs says more"
+            name,
+            well=False,
+            text=f"not ready at {url}: {answer.missing}",
+            remedy=f"weir logs {name} may say why",
         )
     degraded = f", degraded: {answer.degraded}" if answer.degraded else ""
     return Finding(name, well=True, text=f"ready at {url}{degraded}")

@@ -59,11 +59,24 @@ def older_log(path: Path, age: int) -> Path:
     return path.with_name(f"{path.name}.{age}")
 
 
-def last_lines(path: Path, count: int, *, read_bytes: int = 64 * 1024) -> list[str]:
-    """The last lines of a log, oldest first; fewer if the log has fewer, none if there is no log."""
+def last_lines(path: Path, count: int, *, since_bytes: int = 0, read_bytes: int = 64 * 1024) -> list[str]:
+    """The last lines of a log, oldest first; fewer if the log has fewer, none if there is no log.
+
+    What stands before `since_bytes` is left out, unless the log was turned since: then all of it is newer.
+    """
     try:
         with path.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - read_bytes))
+            size_bytes = log.seek(0, os.SEEK_END)
+            begin = since_bytes if since_bytes <= size_bytes else 0
+            log.seek(max(begin, size_bytes - read_bytes))
             return log.read().decode("utf-8", "replace").splitlines()[-count:]
     except FileNotFoundError:
         return []
+
+
+def log_bytes(path: Path) -> int:
+    """The size of a log; 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -16,31 +16,20 @@ has ended everything within STOP_SECONDS, and revoked the access token that it m
 answers.
 """
 
-import asyncio
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from api.tenancy.administration import (
-    FirstRun,
-    administration,
-    create_access_token,
-    first_run,
-    revoke_access_tokens,
-)
 from deploy.local.child import CommandChild
 from deploy.local.credentials import (
     Credentials,
     credentials_of,
-    read_first_run,
     remove_credentials,
     write_credentials,
-    write_first_run,
 )
 from deploy.local.kafka import KafkaServer
 from deploy.local.leftovers import sweep
@@ -61,15 +50,16 @@ from deploy.local.supervisor import LAST_WORDS, Guardian, Observer, Report, Supe
 from deploy.local.timescale import TimescaleServer, system_program
 from schema.errors import WeirError
 
+if TYPE_CHECKING:
+    from deploy.local.preparation import Tenancy
+
 START_ORDER = ("kafka", "database", "api", "gateway", "writer", "agent")
 STOP_ORDER = ("agent", "gateway", "writer", "api", "kafka", "database")
 READY_SECONDS = 120.0
-STOP_SECONDS = 9.5
+STOP_SECONDS = 9.0
 REVOKE_SECONDS = 1.0
 # What each of our own processes takes at most for its end, so that all of them fit into STOP_SECONDS.
 PROCESS_SHUTDOWN_SECONDS = 2.0
-# `weir down` ends the token; this only bounds what a supervisor that was killed leaves behind.
-ACCESS_TOKEN_LIFETIME = timedelta(days=3650)
 
 
 class StackError(RuntimeError):
@@ -82,15 +72,6 @@ class StackError(RuntimeError):
 
 class StoppedError(StackError):
     """Somebody asked for the end before the stack was up, or another part of it failed first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tenancy:
-    """What the database side hands to the processes."""
-
-    dsn: str
-    first: FirstRun
-    access_token: str
 
 
 class Stack:
@@ -130,6 +111,10 @@ class Stack:
                 self._enter(Phase.READY)
                 ready(credentials)
                 self._stop.wait()
+            except StoppedError:
+                self._go_down()
+                remove_state(self._home)
+                raise
             except BaseException as error:
                 self._go_down()
                 self._enter(Phase.FAILED, str(error) or type(error).__name__)
@@ -158,8 +143,8 @@ class Stack:
             filter(None, (kafka.exception(), database.exception())), key=lambda e: isinstance(e, StoppedError)
         ):
             raise failure
-        tenancy = self._tenancy = database.result()
-        environment = self._environment(kafka.result(), tenancy.dsn)
+        bootstrap, tenancy = kafka.result(), database.result()
+        environment = self._environment(bootstrap, tenancy.dsn)
         settings, first = self._settings, tenancy.first
         processes = [
             self._start_process("api", environment, settings.api_url),
@@ -184,59 +169,47 @@ class Stack:
         )
 
     def _kafka_side(self) -> str:
-        # Drivers are imported where the wait for a server hides the time it takes.
-        from schema.settings import KafkaSettings  # noqa: PLC0415
-        from schema.topics import ensure_topics  # noqa: PLC0415
-
-        bootstrap = self._settings.kafka_bootstrap
+        bootstrap, guardian = self._settings.kafka_bootstrap, None
         if bootstrap is None:
             kafka = kafka_server(self._settings, self._paths)
-            bootstrap = kafka.bootstrap
-            self._start_server("kafka", kafka, bootstrap)
+            bootstrap, guardian = kafka.bootstrap, self._start_server("kafka", kafka, kafka.bootstrap)
+        # Imports drivers, in the time that Kafka takes to start.
+        from deploy.local.preparation import make_topics  # noqa: PLC0415
+
+        if guardian is not None:
+            self._until_ready(guardian)
         try:
-            asyncio.run(ensure_topics(KafkaSettings(kafka_bootstrap=bootstrap)))
+            make_topics(bootstrap)
         except WeirError as error:
             raise StackError(f"the topics cannot be made: {error.message}") from error
         self._tell(kafka_bootstrap=bootstrap)
         return bootstrap
 
-    def _database_side(self) -> Tenancy:
-        from schema.migrations.migrate import upgrade  # noqa: PLC0415
+    def _database_side(self) -> "Tenancy":
+        from deploy.local.preparation import make_tenancy, migrated  # noqa: PLC0415
 
         dsn = self._settings.database_dsn
-        if dsn is None:
-            database = database_server(self._settings, self._paths)
-            self._start_server("database", database, f"{LOOPBACK}:{database.port}")
-            # Before its first start it has no password.
-            dsn = database.dsn
         try:
-            upgrade(dsn)
-            with administration(dsn) as connection:
-                kept = read_first_run(self._home)
-                first = first_run(connection, kept, key_name=f"local stack in {self._home}")
-                # Those of a supervisor that was killed before it could.
-                revoke_access_tokens(connection, first.refresh_token)
-                access_token = create_access_token(
-                    connection,
-                    first.user_id,
-                    lifetime=ACCESS_TOKEN_LIFETIME,
-                    refresh_token=first.refresh_token,
-                )
+            if dsn is None:
+                database = database_server(self._settings, self._paths)
+                self._until_ready(self._start_server("database", database, f"{LOOPBACK}:{database.port}"))
+                # A new server has its password, and so its DSN, only after its first start.
+                dsn = database.dsn
+            migrated(dsn)
+            self._tenancy = make_tenancy(dsn, self._home)
         except WeirError as error:
             raise StackError(f"the database cannot be prepared: {error.message}") from error
-        if first != kept:
-            write_first_run(self._home, first)
         self._tell(database_dsn=dsn)
-        return Tenancy(dsn, first, access_token)
+        return self._tenancy
 
     def _environment(self, bootstrap: str, dsn: str) -> dict[str, str]:
         given = dict(os.environ)
         given.setdefault("WEIR_SHUTDOWN_SECONDS", str(PROCESS_SHUTDOWN_SECONDS))
         return given | {"PYTHONUNBUFFERED": "1", "WEIR_KAFKA_BOOTSTRAP": bootstrap, "WEIR_DATABASE_DSN": dsn}
 
-    def _start_server(self, name: str, server: KafkaServer | TimescaleServer, address: str) -> None:
+    def _start_server(self, name: str, server: KafkaServer | TimescaleServer, address: str) -> Guardian:
         child = ServerChild(name, server, url=address, log=log_path(self._home, name), server_log=server.log)
-        self._until_ready(self._supervisor.start(child))
+        return self._supervisor.start(child)
 
     def _start_process(self, name: str, environment: dict[str, str], url: str) -> Guardian:
         return self._supervisor.start(
@@ -257,15 +230,11 @@ class Stack:
             if self._stop.is_set() or self._abandoned.is_set():
                 raise StoppedError("stopped before everything was up")
             if time.monotonic() > deadline:
-                raise self._failed(
-                    name, f"{name} is not ready after {READY_SECONDS:.0f} s: {guardian.state.note}"
-                )
+                waited = f"{name} is not ready after {READY_SECONDS:.0f} s: {guardian.state.note}"
+                raise StackError(waited, tuple(last_lines(log_path(self._home, name), LAST_WORDS)))
         if guardian.state.standing is Standing.CRASH_LOOP:
             # Its last words were reported with the crash.
             raise StackError(f"{name} {guardian.state.note.partition(';')[0]}")
-
-    def _failed(self, name: str, message: str) -> StackError:
-        return StackError(message, tuple(last_lines(log_path(self._home, name), LAST_WORDS)))
 
     # --- down
 
@@ -281,9 +250,10 @@ class Stack:
     def _revoke(self) -> None:
         if self._tenancy is None:
             return
+        from deploy.local.preparation import end_tenancy  # noqa: PLC0415
+
         try:
-            with administration(self._tenancy.dsn) as connection:
-                revoke_access_tokens(connection, self._tenancy.first.refresh_token)
+            end_tenancy(self._tenancy)
         except WeirError as error:
             self._observer(
                 Report("database", Standing.STOPPING, f"the access token was not revoked: {error.message}")

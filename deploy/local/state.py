@@ -37,6 +37,7 @@ class Standing(StrEnum):
     WAITING = "waiting"
     STARTING = "starting"
     READY = "ready"
+    NOT_READY = "not ready"
     RESTARTING = "restarting"
     CRASH_LOOP = "crash loop"
     STOPPING = "stopping"

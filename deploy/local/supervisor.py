@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 import psutil
 
 from deploy.local.child import Child
-from deploy.local.rotation import last_lines
+from deploy.local.rotation import last_lines, log_bytes
 from deploy.local.state import ProcessState, Standing
 
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
@@ -71,6 +71,7 @@ class Guardian:
         self._grace_seconds = 0.0
         self._settled = threading.Event()
         self._inside_start = False
+        self._log_began_bytes = 0
         self._crashes_in_a_row = 0
         self._lock = threading.Lock()
         self._state = ProcessState(name=child.name, log=child.log, url=child.url)
@@ -119,6 +120,7 @@ class Guardian:
     def _one_life(self) -> str | None:
         """From start to end: how it ended, or None if it was we who wanted it to end."""
         self._show(Standing.STARTING, "")
+        self._log_began_bytes = log_bytes(self.child.log)
         self._inside_start = True
         try:
             self.child.start()
@@ -154,7 +156,9 @@ class Guardian:
         else:
             text = f"{ending}; starting it again in {pause:g} s"
         first_or_loop = self._crashes_in_a_row in {1, CRASHES_IN_A_LOOP}
-        last_words = [word.strip() for word in words] or last_lines(self.child.log, LAST_WORDS)
+        last_words = [word.strip() for word in words] or last_lines(
+            self.child.log, LAST_WORDS, since_bytes=self._log_began_bytes
+        )
         self._show(
             Standing.CRASH_LOOP if looping else Standing.RESTARTING,
             text,

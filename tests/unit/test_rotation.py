@@ -32,6 +32,18 @@ def test_there_are_no_last_lines_of_a_log_that_is_not_there(tmp_path: Path) -> N
     assert last_lines(tmp_path / "nothing.log", 5) == []
 
 
+def test_last_lines_may_begin_at_a_place_unless_the_log_was_turned_since(tmp_path: Path) -> None:
+    path = tmp_path / "writer.log"
+    path.write_text("of an earlier life\n")
+    since = path.stat().st_size
+    assert last_lines(path, 5, since_bytes=since) == []
+    with path.open("a") as log:
+        log.write("of this life\n")
+    assert last_lines(path, 5, since_bytes=since) == ["of this life"]
+    path.write_text("turned\n")
+    assert last_lines(path, 5, since_bytes=since) == ["turned"]
+
+
 def test_last_lines_of_a_long_log_are_whole(tmp_path: Path) -> None:
     path = tmp_path / "long.log"
     path.write_text("".join(f"line {number}\n" for number in range(20_000)))
