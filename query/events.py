@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 
 import asyncpg
 
@@ -20,7 +21,8 @@ _BATCH_BYTES = 1024 * 1024
 async def batches(reader: Reader, page: Page) -> AsyncGenerator[list[asyncpg.Record], None]:
     """Rows of ``sql.events_page``, in order; a snapshot and its connection are held until the end.
 
-    Close it when you stop early. Raises Unavailable, also in the midst of it.
+    Close it when you stop early. Raises Unavailable, also in the midst of it; Overloaded before
+    the first batch.
     """
     if page.range.seen_by(page.scope).empty:
         return
@@ -29,7 +31,11 @@ async def batches(reader: Reader, page: Page) -> AsyncGenerator[list[asyncpg.Rec
         with attempt:
             delivered = False
             try:
-                async with reader.snapshot() as connection:
+                # The turn first: who waits for it must not hold a connection.
+                async with (
+                    reader.wide() if page.limit > _FIRST_ROWS else nullcontext(),
+                    reader.snapshot() as connection,
+                ):
                     cursor = await connection.cursor(statement.text, *statement.arguments)
                     wanted = _FIRST_ROWS
                     while rows := await cursor.fetch(wanted):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -29,6 +29,7 @@ AnyConnection: TypeAlias = "Connection | PooledConnection"
 # What another try in a new snapshot may cure: serialization failures (a replica's conflicts too), deadlocks.
 AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _ATTEMPTS = 4
+_WIDE_POINTS = 20_000
 # The client gives up a statement a moment after the server should have.
 _DEADLINE_SLACK_SECONDS = 1.0
 
@@ -71,6 +72,7 @@ class Reader:
         # What the last look-up found: a guess for the next question, never trusted.
         self._known: Knowledge | None = None
         self._places = asyncio.Semaphore(pool.get_max_size())
+        self._wide_places = asyncio.Semaphore(max(1, pool.get_max_size() // 2))
 
     def attempts(self) -> AsyncIterator[stamina.Attempt]:
         """What to repeat a whole question in: its statements belong to one snapshot."""
@@ -104,14 +106,28 @@ class Reader:
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         """A turn among the pool's connections: waiting for one is not a database that is away."""
+        async with self._turn(self._places):
+            yield
+
+    @asynccontextmanager
+    async def wide(self) -> AsyncIterator[None]:
+        """A turn among the questions whose answers may be long: half of the connections stay for the others.
+
+        Bounds the memory of answers, too. Raises Overloaded.
+        """
+        async with self._turn(self._wide_places):
+            yield
+
+    @asynccontextmanager
+    async def _turn(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
         try:
-            await asyncio.wait_for(self._places.acquire(), self._acquire_seconds)
+            await asyncio.wait_for(places.acquire(), self._acquire_seconds)
         except TimeoutError:
             raise Overloaded("too many questions at once; ask again") from None
         try:
             yield
         finally:
-            self._places.release()
+            places.release()
 
     async def in_snapshot(self, work: Callable[[AnyConnection], Awaitable[T]]) -> T:
         """``work`` in a snapshot, tried again as a whole. Raises Unavailable, and what ``work`` raises."""
@@ -129,11 +145,13 @@ class Reader:
         seen = asked.range.seen_by(asked.scope)
         if seen.empty:
             return [], Plan(())
-        found = await self._guessed(asked, seen)
-        if found is None:
-            found = await self.in_snapshot(partial(self._looked_up, asked=asked, seen=seen))
-        row, way = found
-        return filled(zip(row["xs"] or (), row["ys"] or (), strict=True), asked.interval), way
+        is_wide = asked.interval.points(seen.start, seen.end) > _WIDE_POINTS
+        async with self.wide() if is_wide else nullcontext():
+            found = await self._guessed(asked, seen)
+            if found is None:
+                found = await self.in_snapshot(partial(self._looked_up, asked=asked, seen=seen))
+            row, way = found
+            return filled(zip(row["xs"] or (), row["ys"] or (), strict=True), asked.interval), way
 
     async def _guessed(self, asked: Histogram, seen: Range) -> tuple[asyncpg.Record, Plan] | None:
         """An answer in one round trip: planned by what was known a moment ago, which the answer confirms.

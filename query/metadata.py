@@ -44,9 +44,8 @@ async def names_by_app(
         return Names([], complete=True, plan=way)
     statement = sql.counts_by_app(asked.scope, way, asked.filters, limit + 1)
     rows = await fetch(connection, statement, timeout_seconds)
-    apps: list[AppEvents] = []
-    for app, name, count in rows[:limit]:
-        if not apps or apps[-1].app != app:
-            apps.append(AppEvents(app, {}))
-        apps[-1].counts[name] = count
-    return Names(apps, complete=len(rows) <= limit, plan=way)
+    apps = [AppEvents(app, dict(zip(names, counts, strict=True))) for app, names, counts in rows]
+    complete = sum(len(entry.counts) for entry in apps) <= limit
+    if not complete:
+        apps[-1].counts.popitem()
+    return Names([entry for entry in apps if entry.counts], complete=complete, plan=way)

@@ -102,7 +102,7 @@ CROSS JOIN (
 
 
 def counts_by_app(scope: Scope, plan: Plan, filters: Filters, limit: int) -> Statement:
-    """Rows (app, name, y: count), ascending by code points, none of them 0."""
+    """Rows (app, names, ys: their counts), by code points, no count 0; ``limit`` names in all."""
     arguments = _Arguments()
     parts = []
     for piece in plan.slices:
@@ -111,12 +111,21 @@ def counts_by_app(scope: Scope, plan: Plan, filters: Filters, limit: int) -> Sta
             parts.append(f"SELECT app, name, count(*) AS y FROM events {where} GROUP BY 1, 2")
         else:
             parts.append(f"SELECT app, name, event_count AS y FROM {piece.rung.table} {where}")
-    text = (
-        "SELECT app, name, sum(y)::bigint AS y FROM (\n"
-        + "\nUNION ALL\n".join(parts)
-        + '\n) AS counted GROUP BY app, name ORDER BY app COLLATE "C", name COLLATE "C"'
-        + f" LIMIT {arguments(limit, 'bigint')}"
-    )
+    counted = "\nUNION ALL\n".join(parts)
+    text = f"""
+SELECT app, array_agg(name ORDER BY name COLLATE "C") AS names, array_agg(y ORDER BY name COLLATE "C") AS ys
+FROM (
+    SELECT app, name, sum(y)::bigint AS y
+    FROM (
+{counted}
+    ) AS counted
+    GROUP BY app, name
+    ORDER BY app COLLATE "C", name COLLATE "C"
+    LIMIT {arguments(limit, "bigint")}
+) AS summed
+GROUP BY app
+ORDER BY app COLLATE "C"
+"""
     return Statement(text, tuple(arguments.values))
 
 

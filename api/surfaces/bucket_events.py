@@ -115,7 +115,8 @@ class BucketEvents:
         await self._await_receipt(request)
         asked = Metadata(_scope(access), Range(), Filters(None, app, server))
         with self.metrics.query_seconds.labels("names").time():
-            found = await self.reader.in_snapshot(lambda connection: names_by_app(connection, asked))
+            async with self.reader.wide():
+                found = await self.reader.in_snapshot(lambda connection: names_by_app(connection, asked))
         return _names(found)
 
     async def delete_all(self, request: web.Request) -> web.Response:

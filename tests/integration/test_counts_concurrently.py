@@ -83,7 +83,9 @@ async def check(reader: Reader, scope: Scope, now: int, deadline: float, checks:
         names = await names_by_app(connection, Metadata(scope, asked, Filters()))
         by_app = {(entry.app, name): n for entry in names.apps for name, n in entry.counts.items()}
         rows = await fetch(connection, counts_by_app(scope, raw, Filters(), 100))
-        assert by_app == {(row["app"], row["name"]): row["y"] for row in rows}, names.plan
+        assert by_app == {
+            (row["app"], name): y for row in rows for name, y in zip(row["names"], row["ys"], strict=True)
+        }, names.plan
 
     least = 0
     while time.monotonic() < deadline:
