@@ -13,8 +13,10 @@ import psutil
 import pytest
 
 from deploy.local.child import CommandChild
+from deploy.local.servers import ServerChild
 from deploy.local.state import Standing
 from deploy.local.supervisor import Report, Supervisor, share_seconds
+from schema.errors import Unavailable
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 QUICK_PAUSES = (0.05, 0.1)
@@ -121,6 +123,39 @@ def test_stopping_does_not_wait_for_the_pause_before_a_restart(tmp_path: Path) -
     began = time.monotonic()
     supervisor.stop([], budget_seconds=5)
     assert time.monotonic() - began < 1
+
+
+class ServerThatNeverServes:
+    """What a server's start is like while it waits: it returns only when the server is gone."""
+
+    pid: int | None = None
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+
+    def start(self) -> None:
+        assert self.ended.wait(30)
+        raise Unavailable("PostgreSQL ended while it started")
+
+    def stop(self, grace_seconds: float) -> bool:
+        assert grace_seconds >= 0
+        self.ended.set()
+        return True
+
+
+def test_a_server_that_is_still_starting_is_ended_in_time(tmp_path: Path) -> None:
+    supervisor = Supervisor(lambda _report: None)
+    server = ServerThatNeverServes()
+    child = ServerChild(
+        "database", server, url="127.0.0.1:1", log=tmp_path / "link.log", server_log=tmp_path / "server.log"
+    )
+    guardian = supervisor.start(child)
+    assert not guardian.settled(0.3)
+    began = time.monotonic()
+    supervisor.stop([], budget_seconds=5)
+    assert time.monotonic() - began < 2
+    assert guardian.state.standing is Standing.STOPPED
+    assert guardian.state.restarts == 0
 
 
 SUPERVISING = """
