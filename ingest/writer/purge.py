@@ -12,6 +12,7 @@ from datetime import timedelta
 import structlog
 
 from schema.connections import Connection
+from schema.tables import LADDER
 
 log = structlog.get_logger(__name__)
 
@@ -26,24 +27,30 @@ WHERE hypertable_schema = 'public' AND hypertable_name = 'events' ORDER BY range
 _SQL_DELETE = "DELETE FROM events WHERE bucket_key = $1 AND observed_at >= $2 AND observed_at < $3"
 _SQL_DELETE_COUNTS = "DELETE FROM {table} WHERE bucket_key = $1"
 _SQL_PURGED = "UPDATE bucket_keys SET purged_at = now() WHERE bucket_key = $1"
-_ROLLUPS = ("event_counts_minute", "event_counts_hour", "event_counts_day", "device_counts_day")
+# Where the rows of a continuous aggregate lie. Refreshing it would remove them too, but by counting all other
+# buckets anew, and not at all below the raw floor.
+_SQL_ROLLUPS = """
+SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name) AS rollup
+FROM timescaledb_information.continuous_aggregates
+WHERE view_schema = 'public' AND view_name = ANY($1::text[])
+"""
 
 
 async def purge(
     connection: Connection, edition: str, margin_seconds: float, purged: Callable[[float], None]
 ) -> None:
-    """Delete the rows of every retired key. In the community edition the rollups' rows of a retired key
-    stay until their range is refreshed: they are few, and unread.
-    """
+    """Delete the rows and the counts of every retired key."""
+    rungs = [rung.table for rung in LADDER]
+    if edition == "community":
+        rungs = [row["rollup"] for row in await connection.fetch(_SQL_ROLLUPS, rungs)]
     for retired in await connection.fetch(_SQL_RETIRED, timedelta(seconds=margin_seconds)):
         key = retired["bucket_key"]
         rows = 0
         for chunk in await connection.fetch(_SQL_CHUNKS):
             status = await connection.execute(_SQL_DELETE, key, chunk["range_start"], chunk["range_end"])
             rows += int(status.rsplit(" ", 1)[1])
-        if edition == "apache":
-            for table in _ROLLUPS:
-                await connection.execute(_SQL_DELETE_COUNTS.format(table=table), key)
+        for rung in rungs:
+            await connection.execute(_SQL_DELETE_COUNTS.format(table=rung), key)
         await connection.execute(_SQL_PURGED, key)
         purged(rows)
         log.info("emptied bucket purged", bucket_key=key, rows=rows)
