@@ -95,8 +95,8 @@ class Reader:
             yield connection
 
     async def look(self, statement: sql.Statement) -> list[asyncpg.Record]:
-        """The rows of one small statement, waiting for no other question's turn. Raises Unavailable."""
-        async with acquired(self._pool, self._acquire_seconds) as connection:
+        """The rows of one small statement. Raises Unavailable, Overloaded."""
+        async with self._place(), acquired(self._pool, self._acquire_seconds) as connection:
             return await fetch(connection, statement)
 
     async def close(self, grace_seconds: float) -> None:

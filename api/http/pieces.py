@@ -54,6 +54,13 @@ async def send_pieces(
             await response.write_eof()
     except (WeirError, TimeoutError, ConnectionError) as error:
         log.warning("answer broken off", path=request.path, reason=repr(error))
-        if request.transport is not None:
-            request.transport.abort()
+        _cut(request)
+    except BaseException:
+        _cut(request)
+        raise
     return response
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
