@@ -6,12 +6,14 @@ import uuid
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest.gateway.admission import Admitted, Terms, admit_events, admit_node_reports, retention_floor
 from ingest.gateway.dialects.events import EVENTS
 from ingest.gateway.dialects.nodes import NODE_REPORTS
 from ingest.gateway.dialects.reading import JSON
-from schema.records import STAMPED, event_id, event_identity, postgres_moment
+from schema.records import STAMPED, EventEncoder, encode_event, event_id, event_identity, postgres_moment
 from schema.settings import EventLimits
 from schema.topics import route
 
@@ -133,6 +135,19 @@ def test_where_events_go() -> None:
         [{"name": "a", "device": f"d{n}", "id": f"{n}", "observed_at": moment} for n in range(100)]
     )
     assert {part.partition for part in scattered.parts} == set(range(PARTITIONS))
+
+
+@given(
+    st.integers(0, 2**53),
+    st.lists(st.tuples(st.integers(0, 2**57), st.text(max_size=9), st.text(max_size=3)), max_size=5),
+)
+def test_the_encoder_of_a_request_writes_what_the_layout_says(
+    received_at: int, events: list[tuple[int, str, str]]
+) -> None:
+    encoder = EventEncoder(received_at)
+    for moment, identifier, device in events:
+        expected = encode_event(moment, identifier, received_at, device, b"{}")
+        assert encoder.tail(moment, identifier.encode(), device, b"{}") == expected
 
 
 def test_what_is_held_is_counted() -> None:
