@@ -52,7 +52,8 @@ async def test_long_answers_leave_half_of_the_connections_to_the_others(
         await stored.writer.execute("SELECT")
         await stored.maintenance.execute(
             "INSERT INTO events SELECT 1, 'boot', 'events', '', '',"
-            " to_timestamp($1::bigint) + i * interval '1 s', i::text, now(), '', '{}' FROM generate_series(1, 100) AS i",
+            " to_timestamp($1::bigint) + i * interval '1 s', i::text, now(), '', '{}'"
+            " FROM generate_series(1, 100) AS i",
             NOW // SECOND,
         )
     page = Page(Scope((1,)), Range(), Filters("boot"), limit=100)
