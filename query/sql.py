@@ -43,7 +43,7 @@ class Statement:
     arguments: tuple[Any, ...]
 
 
-class _Arguments:
+class Arguments:
     """Numbers the parameters of one statement; equal values share one."""
 
     def __init__(self) -> None:
@@ -51,6 +51,7 @@ class _Arguments:
         self._numbers: dict[tuple[str, Any], int] = {}
 
     def __call__(self, value: Any, kind: str) -> str:
+        """The placeholder of a value, with its type; a tuple becomes an array."""
         number = self._numbers.get((kind, value))
         if number is None:
             self.values.append(list(value) if isinstance(value, tuple) else value)
@@ -66,7 +67,7 @@ def counts_by_period(
     xs and ys are null when nothing was found. Periods of several months come as single months: the caller
     puts them together. kinds, rollups, moments: what ``KNOWLEDGE`` says of ``hours`` in the same snapshot.
     """
-    arguments = _Arguments()
+    arguments = Arguments()
     period = _period(interval, arguments)
     parts = []
     for piece in plan.slices:
@@ -103,7 +104,7 @@ CROSS JOIN (
 
 def counts_by_app(scope: Scope, plan: Plan, filters: Filters, limit: int) -> Statement:
     """Rows (app, names, ys: their counts), by code points, no count 0; ``limit`` names in all."""
-    arguments = _Arguments()
+    arguments = Arguments()
     parts = []
     for piece in plan.slices:
         where = _where(scope, piece, filters, arguments)
@@ -131,7 +132,7 @@ ORDER BY app COLLATE "C"
 
 def events_page(page: Page) -> Statement:
     """Rows (id, at: epoch ms, name, app, server, device, stream, data: JSON text), newest first."""
-    arguments = _Arguments()
+    arguments = Arguments()
     seen = page.range.seen_by(page.scope)
     where = _where(page.scope, Slice(None, seen.start, seen.end), page.filters, arguments)
     text = (
@@ -142,23 +143,24 @@ def events_page(page: Page) -> Statement:
     return Statement(text, tuple(arguments.values))
 
 
-def _where(scope: Scope, piece: Slice, filters: Filters, arguments: _Arguments) -> str:
+def _where(scope: Scope, piece: Slice, filters: Filters, arguments: Arguments) -> str:
     column = "observed_at" if piece.rung is None else "period"
-    predicates = [_tenancy(scope.bucket_keys, arguments)]
+    predicates = [tenancy(scope.bucket_keys, arguments)]
     predicates += [f"{label} = {arguments(value, 'text')}" for label, value in filters.wanted.items()]
     predicates.append(f"{column} >= {arguments(moment(piece.start), 'timestamptz')}")
     predicates.append(f"{column} < {arguments(moment(piece.end), 'timestamptz')}")
     return "WHERE " + " AND ".join(predicates)
 
 
-def _tenancy(bucket_keys: Sequence[int], arguments: _Arguments) -> str:
+def tenancy(bucket_keys: Sequence[int], arguments: Arguments) -> str:
+    """The predicate that every part of every statement begins with: these buckets, and no others."""
     if len(bucket_keys) == 1:
         # Equality keeps an index's order of time, which a list of keys does not.
         return f"bucket_key = {arguments(bucket_keys[0], 'integer')}"
     return f"bucket_key = ANY ({arguments(tuple(bucket_keys), 'integer[]')})"
 
 
-def _period(interval: Interval, arguments: _Arguments) -> str:
+def _period(interval: Interval, arguments: Arguments) -> str:
     """A template: the start of the period that holds a column's moment."""
     if interval.width is None:
         return "date_trunc('month', {}, 'UTC')"
