@@ -68,10 +68,10 @@ def counts_by_period(
     puts them together. kinds, rollups, moments: what ``KNOWLEDGE`` says of ``hours`` in the same snapshot.
     """
     arguments = Arguments()
-    period = _period(interval, arguments)
+    period = period_template(interval, arguments)
     parts = []
     for piece in plan.slices:
-        where = _where(scope, piece, filters, arguments)
+        where = where_clause(scope, piece, filters, arguments)
         if piece.rung is None:
             x = period.format("observed_at")
             parts.append(f"SELECT {x} AS x, count(*) AS y FROM events {where} GROUP BY 1")
@@ -107,7 +107,7 @@ def counts_by_app(scope: Scope, plan: Plan, filters: Filters, limit: int) -> Sta
     arguments = Arguments()
     parts = []
     for piece in plan.slices:
-        where = _where(scope, piece, filters, arguments)
+        where = where_clause(scope, piece, filters, arguments)
         if piece.rung is None:
             parts.append(f"SELECT app, name, count(*) AS y FROM events {where} GROUP BY 1, 2")
         else:
@@ -134,7 +134,7 @@ def events_page(page: Page) -> Statement:
     """Rows (id, at: epoch ms, name, app, server, device, stream, data: JSON text), newest first."""
     arguments = Arguments()
     seen = page.range.seen_by(page.scope)
-    where = _where(page.scope, Slice(None, seen.start, seen.end), page.filters, arguments)
+    where = where_clause(page.scope, Slice(None, seen.start, seen.end), page.filters, arguments)
     text = (
         "SELECT id, floor(extract(epoch FROM observed_at) * 1000)::bigint AS at, name, app, server, device,"
         f' stream, data::text AS data FROM events {where} ORDER BY observed_at DESC, id COLLATE "C"'
@@ -143,7 +143,8 @@ def events_page(page: Page) -> Statement:
     return Statement(text, tuple(arguments.values))
 
 
-def _where(scope: Scope, piece: Slice, filters: Filters, arguments: Arguments) -> str:
+def where_clause(scope: Scope, piece: Slice, filters: Filters, arguments: Arguments) -> str:
+    """The WHERE of one slice: tenancy first, then labels, then time."""
     column = "observed_at" if piece.rung is None else "period"
     predicates = [tenancy(scope.bucket_keys, arguments)]
     predicates += [f"{label} = {arguments(value, 'text')}" for label, value in filters.wanted.items()]
@@ -160,7 +161,7 @@ def tenancy(bucket_keys: Sequence[int], arguments: Arguments) -> str:
     return f"bucket_key = ANY ({arguments(tuple(bucket_keys), 'integer[]')})"
 
 
-def _period(interval: Interval, arguments: Arguments) -> str:
+def period_template(interval: Interval, arguments: Arguments) -> str:
     """A template: the start of the period that holds a column's moment."""
     if interval.width is None:
         return "date_trunc('month', {}, 'UTC')"
