@@ -1,5 +1,6 @@
 """The dialects that the query API speaks, one file each.
 
-``fields`` (parameters as clients send them: numbers as texts, moments in two forms), then
-``bucket_events`` (events of a bucket: list, histogram, names, deletion).
+``fields`` (parameters as clients send them: numbers as texts, moments in two forms), ``answers`` (the
+receipt that an answer waits for, and what it had to leave out), then ``bucket_events`` (events of a bucket:
+list, histogram, names, deletion).
 """

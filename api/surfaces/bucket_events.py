@@ -8,7 +8,7 @@ parameters, then waits for the receipt it carries, then asks.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +20,13 @@ from api.http.authentication import BucketAccess, authorize
 from api.http.bodies import Allowance, BodyLimits, parse_json, read_body
 from api.http.pieces import send_pieces
 from api.surfaces import fields
+from api.surfaces.answers import await_receipt, json_answer
 from api.tenancy.deletion import empty_bucket
 from api.tenancy.log_ends import LogEnds
 from query.events import batches
 from query.execute import AnyConnection, Reader
 from query.interval import parse_interval
 from query.metadata import AppEvents, Names, names_by_app
-from query.receipts import NotStoredYet, wait_until_stored
 from query.request import (
     MAX_OFFSET,
     MAX_ROWS,
@@ -39,20 +39,16 @@ from query.request import (
     check_points,
     checked_range,
     last_days,
-    moment,
 )
 from schema.connections import Pool
 from schema.errors import Invalid
 from schema.identities import Action
 from schema.metrics import ApiMetrics
-from schema.receipts import decode_receipt
 from schema.settings import ApiSettings
 
 PREFIX = "/api/bucket/{bucket_id}/data"
 DEFAULT_ROWS = 100
 DEFAULT_DAYS = 2
-# Ranges that could not be answered are named in a header of at most this many.
-_NAMED_RANGES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ class BucketEvents:
         limit = fields.whole_number(given, "limit", DEFAULT_ROWS, 1, MAX_ROWS)
         offset = fields.whole_number(given, "offset", 0, 0, MAX_OFFSET)
         asked = checked_range(fields.moment(given, "start"), fields.moment(given, "end"))
-        await self._await_receipt(request)
+        await await_receipt(request.headers, self.reader, self.settings, self.metrics)
         page = Page(_scope(access), asked, filters, limit, offset)
         with self.metrics.query_seconds.labels("events").time():
             async with aclosing(_event_pieces(self.reader, page)) as pieces:
@@ -102,17 +98,17 @@ class BucketEvents:
         interval = parse_interval(fields.text(given, "interval", "minute"))
         asked = self._histogram_range(given)
         check_points(interval, asked, self.settings.max_points)
-        await self._await_receipt(request)
+        await await_receipt(request.headers, self.reader, self.settings, self.metrics)
         with self.metrics.query_seconds.labels("histogram").time():
             points, plan = await self.reader.histogram(Histogram(_scope(access), asked, interval, filters))
-        return _json(points, left_out=plan.left_out)
+        return json_answer(points, left_out=plan.left_out)
 
     async def names(self, request: web.Request) -> web.Response:
         """``GET eventsKeysByApp``: names and counts by app."""
         access = await self._access(request, Action.READ)
         given = await self._parameters(request)
         app, server = _sources(given)
-        await self._await_receipt(request)
+        await await_receipt(request.headers, self.reader, self.settings, self.metrics)
         asked = Metadata(_scope(access), Range(), Filters(None, app, server))
         with self.metrics.query_seconds.labels("names").time():
             async with self.reader.wide():
@@ -125,7 +121,7 @@ class BucketEvents:
         given = await self._parameters(request)
         if narrowing := [name for name in ("app_name", "server_name", "event_name") if name in given]:
             raise Invalid(f"{narrowing[0]}: delete_all empties the whole bucket and takes no filter")
-        await self._await_receipt(request)
+        await await_receipt(request.headers, self.reader, self.settings, self.metrics)
 
         async def count(connection: AnyConnection, bucket_key: int) -> Names:
             # All that is stored is deleted, whether the bucket's retention still shows it or not.
@@ -167,19 +163,6 @@ class BucketEvents:
         until = self.now() if end is None else end
         return last_days(days, until) if start is None else checked_range(start, until)
 
-    async def _await_receipt(self, request: web.Request) -> None:
-        receipt = request.headers.get("X-Weir-Receipt")
-        if not receipt:
-            return
-        positions = decode_receipt(receipt)
-        topic, seconds = self.settings.kafka_events_topic, self.settings.receipt_seconds
-        try:
-            await wait_until_stored(self.reader, topic, positions, seconds)
-        except NotStoredYet:
-            self.metrics.receipt_waits.labels("late").inc()
-            raise
-        self.metrics.receipt_waits.labels("stored").inc()
-
 
 def _scope(access: BucketAccess) -> Scope:
     return Scope((access.bucket_key,), access.visible_from)
@@ -213,18 +196,10 @@ def _event(row: Any) -> dict[str, Any]:
 
 
 def _names(found: Names) -> web.Response:
-    return _json([_app(entry) for entry in found.apps], left_out=found.plan.left_out, complete=found.complete)
+    return json_answer(
+        [_app(entry) for entry in found.apps], left_out=found.plan.left_out, complete=found.complete
+    )
 
 
 def _app(entry: AppEvents) -> dict[str, Any]:
     return {"app_name": entry.app, "events": list(entry.counts), "counts": entry.counts}
-
-
-def _json(value: Any, *, left_out: Iterable[Range] = (), complete: bool = True) -> web.Response:
-    """200, with X-Weir-Incomplete when the answer is not all that was asked for."""
-    reasons = [f"{moment(gone.start).isoformat()}/{moment(gone.end).isoformat()}" for gone in left_out]
-    reasons[_NAMED_RANGES:] = ["more"] if len(reasons) > _NAMED_RANGES else []
-    if not complete:
-        reasons.append("names")
-    headers = {"X-Weir-Incomplete": ", ".join(reasons)} if reasons else None
-    return web.Response(body=orjson.dumps(value), content_type="application/json", headers=headers)

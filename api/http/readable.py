@@ -1,0 +1,122 @@
+"""Which buckets a caller may read: for surfaces that ask about a device, wherever its events are.
+
+Neighbours: ``authentication`` (one bucket, named by the request), ``schema.identities.may`` (the rules).
+Guarantee: what comes out of here is all that a question may see, one entry a bucket; a bucket that the
+caller may not read, and one that is not there, look the same: they are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from api.http.authentication import credential_of
+from schema.connections import Pool, acquired
+from schema.errors import Denied
+from schema.identities import (
+    Action,
+    Caller,
+    Scope,
+    bucket_role,
+    looks_like_secret,
+    may,
+    same_digest,
+    secret_digest,
+)
+
+_DAY_MICROSECONDS = 86_400 * 1_000_000
+
+# A row for each bucket that the caller has to do with, or one without a bucket; none if the credential does
+# not stand. $1: digest, $2: whether it is a key. Ids first, so that a caller with few buckets costs little.
+_RESOLVE = """
+WITH credential AS (
+    SELECT token.secret_sha256, coalesce(token.user_id, key.user_id) AS user_id, key.scope,
+        key.bucket_id AS key_bucket_id
+    FROM access_tokens AS token
+    LEFT JOIN refresh_tokens AS refresh USING (refresh_token_id)
+    LEFT JOIN api_keys AS key ON key.key_id = token.key_id
+    WHERE NOT $2::boolean AND token.secret_sha256 = $1::bytea
+        AND token.revoked_at IS NULL AND token.expires_at > now() AND refresh.revoked_at IS NULL
+        AND key.revoked_at IS NULL
+    UNION ALL
+    SELECT secret_sha256, user_id, scope, bucket_id
+    FROM api_keys
+    WHERE $2::boolean AND secret_sha256 = $1::bytea AND revoked_at IS NULL
+), caller AS (
+    SELECT credential.*, coalesce(users.superuser, false) AS superuser
+    FROM credential LEFT JOIN users USING (user_id)
+)
+SELECT caller.*, bucket.bucket_id, bucket.bucket_key, bucket.retention_days,
+    bucket_members.role AS bucket_role, workspace_members.role AS workspace_role,
+    (extract(epoch FROM now()) * 1000000)::bigint AS now_microseconds
+FROM caller
+LEFT JOIN LATERAL (
+    SELECT caller.key_bucket_id AS bucket_id
+    UNION
+    SELECT bucket_id FROM bucket_members WHERE user_id = caller.user_id
+    UNION
+    SELECT bucket_id FROM buckets JOIN workspace_members USING (workspace_id) WHERE user_id = caller.user_id
+    UNION
+    SELECT bucket_id FROM buckets WHERE caller.superuser
+) AS near ON true
+LEFT JOIN buckets AS bucket ON bucket.bucket_id = near.bucket_id AND bucket.deleted_at IS NULL
+LEFT JOIN bucket_members
+    ON bucket_members.bucket_id = bucket.bucket_id AND bucket_members.user_id = caller.user_id
+LEFT JOIN workspace_members
+    ON workspace_members.workspace_id = bucket.workspace_id AND workspace_members.user_id = caller.user_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableBucket:
+    """A bucket that the caller may read. ``visible_from``: microseconds since 1970, its retention."""
+
+    bucket_id: str
+    bucket_key: int
+    visible_from: int
+
+
+async def readable_buckets(
+    pool: Pool, headers: Mapping[str, str], *, acquire_seconds: float
+) -> tuple[ReadableBucket, ...]:
+    """Every bucket that the caller may read, by key; none is no error here.
+
+    Raises Denied (401) without a credential that stands, Unavailable.
+    """
+    credential = credential_of(headers)
+    if credential is None:
+        raise Denied(
+            "no credential; send Authorization: Bearer and an access token, or X-Api-Key", status=401
+        )
+    rows: Iterable[Mapping[str, Any]] = ()
+    if looks_like_secret(credential.secret):
+        digest = secret_digest(credential.secret)
+        async with acquired(pool, acquire_seconds) as connection:
+            found = await connection.fetch(_RESOLVE, digest, credential.is_key)
+        rows = [dict(row) for row in found if same_digest(row["secret_sha256"], digest)]
+    if not rows:
+        what = "API key" if credential.is_key else "access token"
+        raise Denied(f"the {what} is unknown, expired or revoked", status=401)
+    return readable(rows)
+
+
+def readable(rows: Iterable[Mapping[str, Any]]) -> tuple[ReadableBucket, ...]:
+    """The decision over rows of the query above. Pure."""
+    found = []
+    for row in rows:
+        if row["bucket_key"] is None:
+            continue
+        caller = Caller(
+            user_id=row["user_id"],
+            superuser=row["superuser"],
+            scope=None if row["scope"] is None else Scope(row["scope"]),
+            key_bucket_id=row["key_bucket_id"],
+        )
+        role = bucket_role(row["bucket_role"], row["workspace_role"])
+        if not may(caller, Action.READ, row["bucket_id"], role):
+            continue
+        days = row["retention_days"]
+        visible_from = 0 if days is None else max(0, row["now_microseconds"] - days * _DAY_MICROSECONDS)
+        found.append(ReadableBucket(row["bucket_id"], row["bucket_key"], visible_from))
+    return tuple(sorted(found, key=lambda bucket: bucket.bucket_key))
