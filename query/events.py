@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, nullcontext
 
 import asyncpg
 
 from query import sql
-from query.execute import AGAIN, Reader
+from query.execute import AGAIN, AnyConnection, Reader
 from query.request import Page
 from schema.errors import Unavailable
 
@@ -26,16 +26,33 @@ async def batches(reader: Reader, page: Page) -> AsyncGenerator[list[asyncpg.Rec
     """
     if page.range.seen_by(page.scope).empty:
         return
-    statement = sql.events_page(page)
+    async with aclosing(batches_of(reader, sql.events_page(page), page.limit)) as found:
+        async for rows in found:
+            yield rows
+
+
+async def batches_of(
+    reader: Reader,
+    statement: sql.Statement,
+    most_rows: int,
+    check: Callable[[AnyConnection], Awaitable[None]] | None = None,
+) -> AsyncGenerator[list[asyncpg.Record], None]:
+    """Rows of a statement that has a column ``data``, in order; ``check`` looks first, in the same snapshot.
+
+    ``most_rows``: above a few, the answer takes a turn among the long ones. Raises as ``batches`` does, and
+    what ``check`` raises.
+    """
     async for attempt in reader.attempts():
         with attempt:
             delivered = False
             try:
                 # The turn first: who waits for it must not hold a connection.
                 async with (
-                    reader.wide() if page.limit > _FIRST_ROWS else nullcontext(),
+                    reader.wide() if most_rows > _FIRST_ROWS else nullcontext(),
                     reader.snapshot() as connection,
                 ):
+                    if check is not None:
+                        await check(connection)
                     cursor = await connection.cursor(statement.text, *statement.arguments)
                     wanted = _FIRST_ROWS
                     while rows := await cursor.fetch(wanted):

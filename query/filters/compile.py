@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from typing import assert_never
 
 from query.filters.conditions import (
     Condition,
@@ -45,17 +46,17 @@ def predicate(condition: Condition, arguments: Arguments) -> str:
             return f"({_test(condition, arguments)})"
 
 
-def sort_keys(tag: Tag, direction: str, arguments: Arguments) -> list[str]:
-    """What to order by for a tag: numbers, then texts, then false and true, then events without any of these.
+def sort_keys(tag: Tag, arguments: Arguments) -> list[str]:
+    """What to order by for a tag: its type first (numbers, texts, booleans, anything else), then its value.
 
-    The types stand in this order both ways; ``direction`` (asc, desc) is that of the values in them.
+    In each key but the first, events of other types are null.
     """
     value, text = _value(tag, arguments), _text(tag, arguments)
     kind = f"jsonb_typeof({value})"
     return [
         f"CASE {kind} WHEN 'number' THEN 0 WHEN 'string' THEN 1 WHEN 'boolean' THEN 2 ELSE 3 END",
-        f"CASE WHEN {kind} = 'number' THEN ({text})::numeric END {direction}",
-        f"CASE WHEN {kind} IN ('string', 'boolean') THEN {text} END COLLATE \"C\" {direction}",
+        f"CASE WHEN {kind} = 'number' THEN ({text})::numeric END",
+        f"CASE WHEN {kind} IN ('string', 'boolean') THEN {text} END COLLATE \"C\"",
     ]
 
 
@@ -64,30 +65,35 @@ def _test(leaf: Leaf, arguments: Arguments) -> str:
     match leaf:
         case Present():
             test = f"{value} IS NOT NULL"
-        case Equals(_, wanted):
-            test = f"coalesce({value} = {arguments(json_text(wanted), 'jsonb')}, false)"
-        case OneOf(_, several):
-            texts = tuple(json_text(wanted) for wanted in several)
+        case Equals():
+            test = f"coalesce({value} = {arguments(json_text(leaf.value), 'jsonb')}, false)"
+        case OneOf():
+            texts = tuple(json_text(one) for one in leaf.values)
             test = f"coalesce({value} = ANY ({arguments(texts, 'jsonb[]')}), false)"
-        case Contains(_, wanted):
-            tests = {"array": f"{value} @> {arguments(json_text(wanted), 'jsonb')}"}
-            if isinstance(wanted, str):
-                tests["string"] = f"strpos({text}, {arguments(wanted, 'text')}) > 0"
+        case Contains():
+            tests = {"array": f"{value} @> {arguments(json_text(leaf.value), 'jsonb')}"}
+            if isinstance(leaf.value, str):
+                tests["string"] = f"strpos({text}, {arguments(leaf.value, 'text')}) > 0"
             test = _by_kind(value, **tests)
-        case ContainsAnyCase(_, wanted):
-            test = _contains_any_case(value, text, arguments(wanted, "text"))
-        case StartsWith(_, wanted):
-            test = _by_kind(value, string=f"starts_with({text}, {arguments(wanted, 'text')})")
-        case EndsWith(_, wanted):
-            tail = f"right({text}, {arguments(len(wanted), 'integer')})"
-            test = _by_kind(value, string=f"{tail} = {arguments(wanted, 'text')}")
-        case Lies(_, order, wanted) if isinstance(wanted, str):
-            compared = f'({text}) COLLATE "C" {order.value} {arguments(wanted, "text")}'
-            test = _by_kind(value, string=compared)
-        case Lies(_, order, wanted):
-            compared = f"{value} {order.value} {arguments(json_text(wanted), 'jsonb')}"
-            test = _by_kind(value, number=compared)
+        case ContainsAnyCase():
+            test = _contains_any_case(value, text, arguments(leaf.value, "text"))
+        case StartsWith():
+            test = _by_kind(value, string=f"starts_with({text}, {arguments(leaf.value, 'text')})")
+        case EndsWith():
+            tail = f"right({text}, {arguments(len(leaf.value), 'integer')})"
+            test = _by_kind(value, string=f"{tail} = {arguments(leaf.value, 'text')}")
+        case Lies():
+            test = _lies(leaf, value, text, arguments)
+        case _:
+            assert_never(leaf)
     return test
+
+
+def _lies(leaf: Lies, value: str, text: str, arguments: Arguments) -> str:
+    if isinstance(leaf.value, str):
+        wanted = arguments(leaf.value, "text")
+        return _by_kind(value, string=f'({text}) COLLATE "C" {leaf.order.value} {wanted}')
+    return _by_kind(value, number=f"{value} {leaf.order.value} {arguments(json_text(leaf.value), 'jsonb')}")
 
 
 def _contains_any_case(value: str, text: str, wanted: str) -> str:

@@ -68,4 +68,6 @@ def parse(grammar: Lark, text: str, words: Mapping[str, str]) -> Any:
 
 def _position(error: UnexpectedInput, text: str) -> int:
     at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
-    return len(text) if at_end else error.pos_in_stream or 0
+    # Its declared type says that there never is a position.
+    found: Any = error
+    return len(text) if at_end else int(found.pos_in_stream)

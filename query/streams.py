@@ -1,0 +1,165 @@
+"""Streams: the events of several devices, so many of each, as conditions on their data let them through.
+
+Neighbours: ``api.surfaces.device_data`` asks, ``filters`` gives the condition. One statement reads each
+device by the index (bucket_key, device, …) for itself, so that a limit holds for each of them and one with
+many events does not cost the others. Guarantee: tenancy is the first predicate; rows come by device in the
+order asked for, each device's in their own order; no answer is cut silently.
+"""
+
+# ruff: noqa: S608 - whatever comes from a request is a parameter; columns are named here.
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from query.events import batches_of
+from query.execute import AnyConnection, Reader, fetch
+from query.filters.compile import predicate, sort_keys
+from query.filters.conditions import ALWAYS, Condition, Tag
+from query.request import END_OF_TIME, Range, Scope, moment
+from query.sql import Arguments, Statement, tenancy
+from schema.errors import Invalid
+
+MAX_DEVICES = 100
+MAX_EVENTS = 100_000
+
+
+class Moment(StrEnum):
+    """The moments of an event that one may sort by; the values are columns."""
+
+    OBSERVED_AT = "observed_at"
+    RECEIVED_AT = "received_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Sorting:
+    """By what each device's events are sorted. Ties: newest first, then by id."""
+
+    by: Moment | Tag
+    descending: bool
+
+
+NEWEST_FIRST = Sorting(Moment.OBSERVED_AT, descending=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Events of a stream, at most ``limit`` of each device. ``scopes``: one for each retention."""
+
+    scopes: tuple[Scope, ...]
+    devices: tuple[str, ...]
+    stream: str
+    range: Range
+    limit: int
+    condition: Condition = ALWAYS
+    sorting: Sorting = NEWEST_FIRST
+
+    @property
+    def most_rows(self) -> int:
+        """How many events the answer may have by its limit."""
+        return len(self.devices) * self.limit
+
+    @property
+    def seen(self) -> Range:
+        """The part of the range that any of the buckets shows."""
+        return self.range.seen_by(Scope((), min((scope.visible_from for scope in self.scopes), default=0)))
+
+
+async def stream_batches(reader: Reader, asked: Streams) -> AsyncGenerator[list[Any], None]:
+    """Rows of ``stream_page``, in order and in batches; close it when you stop early.
+
+    Raises Invalid before the first batch when there are more than MAX_EVENTS; Unavailable, Overloaded.
+    """
+    if asked.seen.empty or not any(scope.bucket_keys for scope in asked.scopes):
+        return
+
+    async def check(connection: AnyConnection) -> None:
+        if asked.most_rows > MAX_EVENTS:
+            (row,) = await fetch(connection, stream_count(asked))
+            if row["found"] > MAX_EVENTS:
+                raise Invalid(
+                    f"limit: more than {MAX_EVENTS} events for these devices; ask for fewer devices, a lower "
+                    "limit or a shorter time"
+                )
+
+    async with aclosing(batches_of(reader, stream_page(asked), asked.most_rows, check)) as found:
+        async for rows in found:
+            yield rows
+
+
+def stream_page(asked: Streams) -> Statement:
+    """Rows (place: of the device, from 1; id, observed_at, data: JSON text), in order."""
+    arguments = Arguments()
+    devices = arguments(asked.devices, "text[]")
+    keys = _sort_keys(asked.sorting, arguments)
+    columns = "".join(f", {key} AS key_{number}" for number, (key, _) in enumerate(keys))
+    order = "".join(f"key_{number} {direction}, " for number, (_, direction) in enumerate(keys))
+    # Of the events let through the first are found by each device; put together, they are already in the
+    # order of the devices, and the outer sort has one device's events in hand at a time.
+    text = f"""
+SELECT wanted.place, found.id, found.observed_at, found.data::text AS data
+FROM unnest({devices}) WITH ORDINALITY AS wanted (device, place)
+CROSS JOIN LATERAL (
+    SELECT bucket_key, id, observed_at, data{columns}
+    FROM events
+    {_where(asked, arguments)}
+    ORDER BY {order}observed_at DESC, id COLLATE "C", bucket_key
+    LIMIT {arguments(asked.limit, "bigint")}
+) AS found
+ORDER BY wanted.place, {order}found.observed_at DESC, found.id COLLATE "C", found.bucket_key
+"""
+    return Statement(text, tuple(arguments.values))
+
+
+def stream_count(asked: Streams) -> Statement:
+    """One row (found): how many events ``stream_page`` has, counted to just beyond MAX_EVENTS."""
+    arguments = Arguments()
+    text = f"""
+SELECT count(*) AS found
+FROM (
+    SELECT FROM unnest({arguments(asked.devices, "text[]")}) AS wanted (device)
+    CROSS JOIN LATERAL (
+        SELECT FROM events {_where(asked, arguments)} LIMIT {arguments(asked.limit, "bigint")}
+    ) AS found
+    LIMIT {arguments(MAX_EVENTS + 1, "bigint")}
+) AS counted
+"""
+    return Statement(text, tuple(arguments.values))
+
+
+def _where(asked: Streams, arguments: Arguments) -> str:
+    seen = asked.seen
+    keys = tuple(sorted(key for scope in asked.scopes for key in scope.bucket_keys))
+    predicates = [
+        tenancy(keys, arguments),
+        "device = wanted.device",
+        # What the index leaves out; of a device that comes from a list the planner could not know it.
+        "device <> ''",
+        f"stream = {arguments(asked.stream, 'text')}",
+        f"observed_at >= {arguments(moment(seen.start), 'timestamptz')}",
+        f"observed_at < {arguments(moment(seen.end), 'timestamptz')}",
+    ]
+    for scope in asked.scopes:
+        # Buckets that keep their events for a shorter time than others: one index scan serves all of them.
+        if scope.visible_from > seen.start and scope.bucket_keys:
+            shown_from = arguments(moment(min(scope.visible_from, END_OF_TIME)), "timestamptz")
+            these = tenancy(scope.bucket_keys, arguments)
+            predicates.append(f"NOT ({these} AND observed_at < {shown_from})")
+    if asked.condition != ALWAYS:
+        predicates.append(predicate(asked.condition, arguments))
+    return "WHERE " + "\n        AND ".join(predicates)
+
+
+def _sort_keys(sorting: Sorting, arguments: Arguments) -> list[tuple[str, str]]:
+    """Expressions and directions that come before the order that settles ties."""
+    if sorting == NEWEST_FIRST:
+        return []
+    direction = "DESC" if sorting.descending else "ASC"
+    if isinstance(sorting.by, Moment):
+        return [(sorting.by.value, direction)]
+    kind, *values = sort_keys(sorting.by, arguments)
+    # The types of values stand in one order both ways, events without a value last.
+    return [(kind, "ASC"), *((value, direction) for value in values)]
