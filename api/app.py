@@ -18,8 +18,10 @@ from prometheus_client import CollectorRegistry
 from api.front import add_front_routes
 from api.http.bodies import Allowance
 from api.http.health import Check, add_health_routes
-from api.http.problems import door, message_form
+from api.http.problems import door, message_form, response_status_form, success_form
 from api.surfaces.bucket_events import BucketEvents
+from api.surfaces.device_data import DeviceData
+from api.surfaces.devices import DeviceEvents
 from api.tenancy.log_ends import LogEnds
 from query.execute import Reader, open_reader, pool_options
 from query.sql import Statement
@@ -58,7 +60,14 @@ async def clients(settings: ApiSettings) -> AsyncIterator[Clients]:
 
 def build_app(settings: ApiSettings, parts: Clients, registry: CollectorRegistry) -> web.Application:
     """The application, ready to be served."""
-    forms = {"/api/bucket": message_form}
+    forms = {
+        "/api/bucket": message_form,
+        "/devices": response_status_form,
+        "/laas/api/v1": response_status_form,
+        "/bucket": success_form,
+    }
+    metrics = ApiMetrics(registry)
+    allowance = Allowance(settings.request_bytes * _BODIES)
     app = web.Application(
         middlewares=[door(DoorMetrics(registry), forms)], client_max_size=settings.request_bytes
     )
@@ -67,9 +76,11 @@ def build_app(settings: ApiSettings, parts: Clients, registry: CollectorRegistry
         parts.primary,
         parts.reader,
         parts.log_ends,
-        Allowance(settings.request_bytes * _BODIES),
-        ApiMetrics(registry),
+        allowance,
+        metrics,
     ).add_routes(app)
+    DeviceEvents(settings, parts.primary, parts.reader, metrics).add_routes(app)
+    DeviceData(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
     add_front_routes(app)
     health = Health(parts, settings)
     add_health_routes(app, health.checks(), registry, facts=health.facts)

@@ -95,6 +95,26 @@ def message_form(refusal: Refusal) -> web.Response:
     )
 
 
+def response_status_form(refusal: Refusal) -> web.Response:
+    """``{"responseStatus": …, "message": …}``, as the surface of a device's events has it."""
+    return web.Response(
+        body=orjson.dumps({"responseStatus": refusal.status, "message": refusal.message}),
+        status=refusal.status,
+        content_type="application/json",
+        headers=refusal.headers,
+    )
+
+
+def success_form(refusal: Refusal) -> web.Response:
+    """``{"success": false, "message": …}``, as the surface of node statistics has it."""
+    return web.Response(
+        body=orjson.dumps({"success": False, "message": refusal.message}),
+        status=refusal.status,
+        content_type="application/json",
+        headers=refusal.headers,
+    )
+
+
 def refusal_of(error: BaseException, request_id: str) -> Refusal:
     """What ``error`` is to the caller. What is none of ours is a 500 that tells nothing of our insides."""
     match error:

@@ -2,5 +2,6 @@
 
 ``fields`` (parameters as clients send them: numbers as texts, moments in two forms), ``answers`` (the
 receipt that an answer waits for, and what it had to leave out), then ``bucket_events`` (events of a bucket:
-list, histogram, names, deletion).
+list, histogram, names, deletion), ``devices`` (times and counts of a device's events),
+``device_data`` (events of a stream by device).
 """
