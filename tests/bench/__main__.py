@@ -16,7 +16,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from tests.bench import report, writer
+from tests.bench import gateway, histogram, latency, memory, report, way, writer
 from tests.bench.figures import Figure
 from tests.bench.ground import Ground, prepared
 from tests.bench.recount import Void
@@ -25,6 +25,11 @@ from tests.bench.scale import FULL, QUICK, SMOKE, Scale
 Part = Callable[[Ground, Scale, dict[str, str]], Awaitable[list[Figure]]]
 PARTS: dict[str, Part] = {
     "writer": writer.measure,
+    "way": way.measure,
+    "gateway": gateway.measure,
+    "histogram": histogram.measure,
+    "latency": latency.measure,
+    "memory": memory.measure,
 }
 SCALES = {"quick": QUICK, "full": FULL, "smoke": SMOKE}
 VOID = 3
@@ -75,7 +80,7 @@ def _run(
             console.print(f"[bold]{part}[/bold] …")
             try:
                 found = uvloop.run(_measured(PARTS[part], ground, scale, settings))
-            except Void as error:
+            except (Void, RuntimeError) as error:
                 console.print(f"[red]void:[/red] {part}: {error}")
                 void = VOID
                 continue

@@ -85,7 +85,7 @@ def document(
 
 def written(path: Path, content: dict[str, object]) -> None:
     """Write the JSON."""
-    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
 
 
 def machine() -> dict[str, object]:

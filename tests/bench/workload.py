@@ -55,11 +55,12 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket to write to: its id, its internal key, an ingest key."""
+    """A bucket to write to: its id, its internal key, an ingest key, a read key."""
 
     bucket_id: str
     bucket_key: int
     ingest_key: str
+    read_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
