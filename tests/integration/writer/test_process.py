@@ -302,6 +302,28 @@ async def _deadlock(connection: Connection, topic: Topic, bucket_id: str, sent: 
     await transaction.rollback()
 
 
+@pytest.mark.timeout(60)
+async def test_a_batch_that_takes_longer_than_a_transaction_may_is_stored_in_parts(
+    weir: Weir, topic: Topic, database_dsn: str
+) -> None:
+    bucket_id = weir.credentials.bucket_id
+    with psycopg.connect(database_dsn, autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END'"
+        )
+        connection.execute(
+            "CREATE TRIGGER slowly BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION slowly()"
+        )
+    ids = [f"{n}" for n in range(120)]
+    for identifier in ids:
+        await topic.send(record(events(bucket_id, event(identifier))))
+    writer = await start(weir, WEIR_TRANSACTION_SECONDS="1")
+    await stored(weir, topic)
+    assert oracle.check(database_dsn, bucket_id, set(ids), set()) == 120
+    assert metric(writer, 'weir_write_retries_total{reason="unavailable"}') >= 1
+
+
 @pytest.fixture
 async def admin(topic: Topic) -> AsyncIterator[AIOKafkaAdminClient]:
     client = AIOKafkaAdminClient(bootstrap_servers=topic.settings.kafka_bootstrap)
