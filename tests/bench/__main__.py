@@ -21,6 +21,7 @@ from tests.bench.figures import Figure
 from tests.bench.ground import Ground, prepared
 from tests.bench.recount import Void
 from tests.bench.scale import FULL, QUICK, SMOKE, Scale
+from tests.support import servers
 
 Part = Callable[[Ground, Scale, dict[str, str]], Awaitable[list[Figure]]]
 PARTS: dict[str, Part] = {
@@ -44,9 +45,16 @@ def bench(
     only: Annotated[str, typer.Option(help=f"Parts, with commas: {', '.join(PARTS)}.")] = "",
     scale: Annotated[str, typer.Option(help="quick, full (5 million events) or smoke.")] = "quick",
     events: Annotated[int | None, typer.Option(min=1000, help="Events of the memory part.")] = None,
-    kafka: Annotated[str | None, typer.Option(help="Bootstrap of a given Kafka.")] = None,
-    database: Annotated[str | None, typer.Option(help="A superuser's DSN of a given TimescaleDB.")] = None,
-    setting: Annotated[list[str] | None, typer.Option(help="WEIR_… setting of the processes, NAME=VALUE.")] = None,
+    kafka: Annotated[
+        str | None, typer.Option(envvar=servers.KAFKA_VARIABLE, help="Bootstrap of a given Kafka.")
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(envvar=servers.DATABASE_VARIABLE, help="A superuser's DSN of a given TimescaleDB."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="WEIR_… setting of the processes, NAME=VALUE.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench.json"),
     strict: Annotated[bool, typer.Option(help="Fail where a figure falls short of its must.")] = False,
 ) -> None:

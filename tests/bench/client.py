@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 from urllib.parse import urlsplit
 
 ANSWER_SECONDS = 30.0
@@ -36,7 +37,7 @@ class HttpConnection:
         self._port = parts.port or 80
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def __aenter__(self) -> HttpConnection:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -1,4 +1,5 @@
-"""The least that an aiohttp server can do: ``python -m tests.bench.echo PORT`` reads a body and answers 202."""
+"""The least that an aiohttp server can do: ``python -m tests.bench.echo PORT`` reads a body and answers
+202."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Gateway against a bare echo on the same aiohttp and uvloop: one event a request, and a hundred.
 
-wrk sends, where it is installed; else generators of ours, for both sides alike. Nothing is stored meanwhile: every
-answer must be 202, and the gateway must have counted at least as many events as were answered.
+wrk sends, where it is installed; else generators of ours, for both sides alike. Nothing is stored meanwhile:
+every answer must be 202, and the gateway must have counted at least as many events as were answered.
 """
 
 from __future__ import annotations
@@ -73,28 +73,40 @@ async def _measure(
     canaries: list[float] = []
     cpu: list[dict[str, float]] = []
     for turn in range(1, scale.most_rounds + 1):
-        canaries.append(await load.run(echo, seconds))
-        pids = {"gateway": door.pid}
+        pids = {"echo": echo.pid, "gateway": door.pid}
         if plot.ground.broker_pid is not None:
             pids["broker"] = plot.ground.broker_pid
-        before, accepted = read_cpu(pids), _accepted(door)
+        before = read_cpu(pids)
+        canaries.append(await load.run(echo, seconds))
+        between, echoed, accepted = read_cpu(pids), load.answered, _accepted(door)
         rates.append(await load.run(door, seconds))
         taken = _accepted(door) - accepted
         if taken < load.answered * events:
             raise Void(f"the gateway answered {load.answered * events} events and counted {taken}")
-        used = read_cpu(pids).since(before)
-        cpu.append({name: used_seconds / taken * 1e6 for name, used_seconds in used.items()})
-        say(f"gateway, {events} a request: echo {canaries[-1]:,.0f}, gateway {rates[-1]:,.0f} requests/s")
+        used = read_cpu(pids).since(between)
+        cpu.append({name: used[name] / load.answered * 1e6 for name in used if name != "echo"})
+        cpu[-1]["echo"] = between.since(before)["echo"] / echoed * 1e6
+        say(
+            f"gateway, {events} a request: echo {canaries[-1]:,.0f}, gateway {rates[-1]:,.0f} requests/s, "
+            f"CPU µs a request {cpu[-1]}"
+        )
         if turn >= scale.rounds and sound_count(canaries) >= scale.rounds - 1:
             break
     canaries.append(await load.run(echo, seconds))
+    each = {name: round(median(run[name] for run in cpu), 2) for name in cpu[0]}
     return of_comparison(
         f"gateway ÷ bare echo, {events} event{'s' if events > 1 else ''} a request",
         compared(rates, canaries),
         goal="gateway_one" if events == 1 else "gateway_many",
         rate_unit="requests/s",
-        cpu_us={name: round(median(run[name] for run in cpu), 2) for name in cpu[0]},
-        facts={"connections": connections, "sender": load.sender, "body_bytes": len(load.body)},
+        facts={
+            "connections": connections,
+            "sender": load.sender,
+            "body_bytes": len(load.body),
+            "cpu_us_a_request": each,
+            # Holds when the clock does not: both servers are one thread.
+            "cpu_ratio": round(each["echo"] / each["gateway"], 3),
+        },
     )
 
 
@@ -113,6 +125,7 @@ class Load:
         self.sender = "wrk" if shutil.which("wrk") else "generator"
         self.answered = 0
         self._next = 0
+        self._rate = 500.0
 
     async def run(self, server: Running, seconds: float) -> float:
         """Requests a second. Raises Void when one was not accepted."""
@@ -138,8 +151,8 @@ class Load:
         return self.answered / (microseconds / 1e6)
 
     async def _generate(self, server: Running, seconds: float) -> float:
-        # Without wrk a fixed number of requests is sent; the first run says how many take about as long as wanted.
-        count = max(200, round(self.answered_rate * seconds))
+        # A fixed number of requests: the run before says how many take about as long as wanted.
+        count = max(200, round(self._rate * seconds))
         order = Order(
             url=server.url,
             shape=self._shape,
@@ -153,16 +166,12 @@ class Load:
         self._next += count
         result = await sent(order, self._plot.ground.folder, seconds * 20 + 60)
         self.answered = count
-        self.answered_rate = count / (result.ended_at - result.begun_at)
-        return self.answered_rate
-
-    answered_rate: float = 500.0
+        self._rate = count / (result.ended_at - result.begun_at)
+        return self._rate
 
 
 def _output(command: list[str], timeout_seconds: float) -> str:
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=timeout_seconds
-    ).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=timeout_seconds).stdout
 
 
 def _accepted(door: Running) -> int:
@@ -174,6 +183,8 @@ def _accepted(door: Running) -> int:
 @contextmanager
 def _echo(folder: Path) -> Iterator[Running]:
     port = free_port()
-    with started("echo", ["-m", "tests.bench.echo", str(port)], folder, {}, f"http://127.0.0.1:{port}") as running:
+    with started(
+        "echo", ["-m", "tests.bench.echo", str(port)], folder, {}, f"http://127.0.0.1:{port}"
+    ) as running:
         wait_ready(running, "/readyz")
         yield running

@@ -29,7 +29,8 @@ PATH = "/v1/events"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to send. ``rate``: requests a second; 0: closed. ``give_up_seconds``: for one request, repeats included."""
+    """What to send. ``rate``: requests a second; 0: closed. ``give_up_seconds``: for one request, repeats
+    included."""
 
     url: str
     shape: Shape

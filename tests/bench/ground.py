@@ -1,6 +1,7 @@
 """The ground that measurements run on: the two servers, and for each part a database and topics of its own.
 
-The servers keep what they promise in production (fsync, full pages); `--kafka` and `--database` name given ones.
+The servers keep what they promise in production (fsync, full pages); `--kafka` and `--database` name given
+ones.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ PARTITIONS = 8
 # The same columns and the same indexes as events, and nothing that goes with it.
 EVENTS_TWIN = """
 CREATE TABLE {table} (LIKE events);
-SELECT create_hypertable('{table}', by_range('observed_at', INTERVAL '1 day'), create_default_indexes => false);
+SELECT create_hypertable(
+    '{table}', by_range('observed_at', INTERVAL '1 day'), create_default_indexes => false
+);
 CREATE UNIQUE INDEX {table}_identity ON {table} (bucket_key, id, observed_at);
 CREATE INDEX {table}_name ON {table} (bucket_key, name, observed_at DESC);
 CREATE INDEX {table}_device ON {table} (bucket_key, device, name, observed_at DESC) WHERE device <> '';

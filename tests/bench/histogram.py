@@ -1,8 +1,8 @@
 """Histogram through the planner and the ladder, against the same question to raw rows: server-side time.
 
-Two days, four buckets of equal size, one of them asked; every event name belongs to one app, every app runs on two
-servers. Rollups hold what the writer would have left: every shard has a part of every period. Times are PostgreSQL's
-own, planning and execution; the wall time through ``Reader`` stands beside them.
+Two days, four buckets of equal size, one of them asked; every event name belongs to one app, every app runs
+on two servers. Rollups hold what the writer would have left: every shard has a part of every period. Times
+are PostgreSQL's own, planning and execution; the wall time through ``Reader`` stands beside them.
 """
 
 from __future__ import annotations
@@ -45,18 +45,20 @@ FROM (
     FROM generate_series($5::int, $6::int) AS number
 ) AS drawn
 WHERE observed_at < $2
-"""  # noqa: S608
+"""
 _ROLL_UP = f"""
 INSERT INTO event_counts_minute (bucket_key, name, period, shard, event_count)
 SELECT bucket_key, name, time_bucket('1 minute', observed_at), abs(hashtext(id)) % {SHARDS}, count(*)
 FROM events GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
 INSERT INTO event_counts_hour (bucket_key, name, app, server, period, shard, event_count)
-SELECT bucket_key, name, app, server, time_bucket('1 hour', observed_at), abs(hashtext(id)) % {SHARDS}, count(*)
+SELECT bucket_key, name, app, server, time_bucket('1 hour', observed_at),
+       abs(hashtext(id)) % {SHARDS}, count(*)
 FROM events GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 5, 3, 4, 6;
 INSERT INTO event_counts_day (bucket_key, name, app, server, period, shard, event_count)
-SELECT bucket_key, name, app, server, time_bucket('1 day', observed_at), abs(hashtext(id)) % {SHARDS}, count(*)
+SELECT bucket_key, name, app, server, time_bucket('1 day', observed_at),
+       abs(hashtext(id)) % {SHARDS}, count(*)
 FROM events GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 5, 3, 4, 6;
-"""  # noqa: S608
+"""
 _RUNGS = ("event_counts_minute", "event_counts_hour", "event_counts_day")
 _PORTION = 250_000
 
@@ -67,8 +69,7 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
         connection = await ground.connected(plot.dsn)
         end = datetime.now(UTC)
         await _fill(connection, plot, scale.histogram_rows, end)
-        api = ApiSettings(database_dsn=plot.dsn, kafka_bootstrap=where.kafka_bootstrap)
-        reader = await open_reader(api)
+        reader = await open_reader(_api_settings(plot, settings))
         try:
             figures = []
             for unit in (Unit.MINUTE, Unit.HOUR):
@@ -82,9 +83,13 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
     return figures
 
 
-async def _fill(
-    connection: asyncpg.Connection[asyncpg.Record], plot: Plot, rows: int, end: datetime
-) -> None:
+def _api_settings(plot: Plot, settings: dict[str, str]) -> ApiSettings:
+    """What the query API would be told: ``settings`` has variables of its environment."""
+    given = {name.removeprefix("WEIR_").lower(): value for name, value in settings.items()}
+    return ApiSettings.model_validate({**given, "database_dsn": plot.dsn})
+
+
+async def _fill(connection: asyncpg.Connection[asyncpg.Record], plot: Plot, rows: int, end: datetime) -> None:
     begun = time.monotonic()
     keys = [bucket.bucket_key for bucket in plot.buckets]
     start = end - timedelta(days=DAYS)
@@ -95,7 +100,9 @@ async def _fill(
         await connection.execute(_ROLL_UP)
     else:
         for rung in (*_RUNGS[1:], _RUNGS[0]):
-            await connection.execute(f"CALL refresh_continuous_aggregate('{rung}', NULL, now() - INTERVAL '1 hour')")
+            await connection.execute(
+                f"CALL refresh_continuous_aggregate('{rung}', NULL, now() - INTERVAL '1 hour')"
+            )
     for table in ("events", *_RUNGS):
         await connection.execute(f"VACUUM ANALYZE {table}")
     await connection.execute("CHECKPOINT")
@@ -121,7 +128,9 @@ async def _compared(
     points, _ = await reader.histogram(question)
     counted = await _counted(connection, question)
     if sum(count for _, count in points) != counted:
-        raise recount.Void(f"the histogram counts {sum(count for _, count in points)}, the rows are {counted}")
+        raise recount.Void(
+            f"the histogram counts {sum(count for _, count in points)}, the rows are {counted}"
+        )
     raw_ms: list[float] = []
     ladder_ms: list[float] = []
     wall_ms: list[float] = []
@@ -171,9 +180,7 @@ async def _counted(connection: asyncpg.Connection[asyncpg.Record], question: His
     )
 
 
-async def _server_ms(
-    connection: asyncpg.Connection[asyncpg.Record], question: Histogram, way: Plan
-) -> float:
+async def _server_ms(connection: asyncpg.Connection[asyncpg.Record], question: Histogram, way: Plan) -> float:
     """Planning and execution of the statement for this way."""
     statement = sql.counts_by_period(
         question.scope, way, question.interval, question.filters, hours_around(question.range)

@@ -1,8 +1,9 @@
 """Accepted to visible: how long after its 202 a query sees an event, under an open load.
 
-First the sustained rate with requests of this size; then 25, 50 and 75 % of it, due on the dot whatever became of the
-requests before. An event is visible when a query, asked all the time, first sees its record's offset as stored,
-which commits with the rows. Beside it stands the way from the moment at which the request was due.
+First the sustained rate with requests of this size; then 25, 50 and 75 % of it, due on the dot whatever
+became of the requests before. An event is visible when a query, asked all the time, first sees its record's
+offset as stored, which commits with the rows. Beside it stands the way from the moment at which the request
+was due.
 """
 
 from __future__ import annotations
@@ -63,8 +64,12 @@ async def _at(way: Way, share: float, sustained: float, scale: Scale, first: int
         "requests": len(waits),
         "events_of_request": SHAPE.events_of_request,
         "accepted_to_visible_p50": round(percentile(accepted, 0.50), 4),
-        "due_to_visible_p50": round(percentile([visible - sent_.due_at for sent_, visible in waits], 0.50), 4),
-        "due_to_visible_p99": round(percentile([visible - sent_.due_at for sent_, visible in waits], 0.99), 4),
+        "due_to_visible_p50": round(
+            percentile([visible - sent_.due_at for sent_, visible in waits], 0.50), 4
+        ),
+        "due_to_visible_p99": round(
+            percentile([visible - sent_.due_at for sent_, visible in waits], 0.99), 4
+        ),
         "sent_to_accepted_p99": round(percentile([s.accepted_at - s.sent_at for s, _ in waits], 0.99), 4),
         "statuses": result.statuses,
     }
@@ -79,7 +84,7 @@ async def _at(way: Way, share: float, sustained: float, scale: Scale, first: int
             count=len(accepted),
         ),
         "s",
-        "latency_half" if share == 0.5 else None,  # noqa: RUF069 - written so above
+        "latency_half" if share == 0.5 else None,
         facts=facts,
     )
 

@@ -1,7 +1,8 @@
-"""Resident memory of each process: at the start, after many events, and with the broker or the database frozen.
+"""Resident memory of each process: at the start, after many events, and with the broker or the database
+frozen.
 
-Whatever is frozen stays frozen for a while under load from many connections, and is let go again; then every request
-has to come to its end and every count has to be right.
+Whatever is frozen stays frozen for a while under load from many connections, and is let go again; then every
+request has to come to its end and every count has to be right.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What most people write: consume JSON records, one ``INSERT … SELECT FROM unnest`` a batch, commit the offsets.
+"""What most people write: consume JSON records, one ``INSERT … SELECT FROM unnest`` a batch, commit the
+offsets.
 
-``python -m tests.bench.plain_consumer`` with WEIR_KAFKA_BOOTSTRAP, WEIR_DATABASE_DSN, BENCH_TOPIC. No rollups,
-no offsets in the database; ON CONFLICT DO NOTHING, since its batches come again after a crash.
+``python -m tests.bench.plain_consumer`` with WEIR_KAFKA_BOOTSTRAP, WEIR_DATABASE_DSN, BENCH_TOPIC. No
+rollups, no offsets in the database; ON CONFLICT DO NOTHING, since its batches come again after a crash.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ _BATCH_EVENTS = 10_000
 _INSERT = """
 INSERT INTO plain_events (bucket_key, name, stream, app, server, observed_at, id, received_at, device, data)
 SELECT bucket_key, name, 'events', app, server, observed_at, id, now(), device, data::jsonb
-FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::text[])
-    AS incoming (bucket_key, name, app, server, observed_at, id, device, data)
+FROM unnest(
+    $1::int[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::text[]
+) AS incoming (bucket_key, name, app, server, observed_at, id, device, data)
 ON CONFLICT DO NOTHING
 """
 

@@ -23,7 +23,14 @@ from tests.bench.ground import Ground
 from tests.bench.scale import Scale
 
 _LIBRARIES = ("aiohttp", "aiokafka", "asyncpg", "msgspec", "orjson", "uvloop")
-_SERVER_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_compression")
+_SERVER_SETTINGS = (
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "shared_buffers",
+    "max_wal_size",
+    "wal_compression",
+)
 
 
 def table(figures: Sequence[Figure]) -> Table:
@@ -57,7 +64,9 @@ def verdict(figure: Figure) -> str:
         return thrown.removeprefix(", ")
     if not goal.met(figure.value.median):
         return f"[red]short[/red]{thrown}"
-    return (f"[green]aim[/green]{thrown}") if goal.aimed(figure.value.median) else f"[green]must[/green]{thrown}"
+    return (
+        (f"[green]aim[/green]{thrown}") if goal.aimed(figure.value.median) else f"[green]must[/green]{thrown}"
+    )
 
 
 def document(

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """``rounds``: measurements of each kind, up to ``most_rounds`` while canaries say that some are worthless.
+    """``rounds``: measurements of each kind, up to ``most_rounds`` while canaries say that some are
+    worthless.
 
-    ``side_rounds``: of figures that no goal hangs on. Events are those of one measurement unless said otherwise.
+    ``side_rounds``: of figures that no goal hangs on; 0: those are left out. Events are those of one
+    measurement unless said otherwise.
     """
 
     rounds: int
@@ -63,7 +65,7 @@ FULL = Scale(
 SMOKE = Scale(
     rounds=1,
     most_rounds=1,
-    side_rounds=1,
+    side_rounds=0,
     events=4_000,
     preloaded_events=0,
     plain_events=2_000,

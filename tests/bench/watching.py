@@ -1,4 +1,5 @@
-"""What a query sees of the writer's progress, sampled all the time, so that no moment has to be guessed later."""
+"""What a query sees of the writer's progress, sampled all the time, so that no moment has to be guessed
+later."""
 
 from __future__ import annotations
 

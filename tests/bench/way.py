@@ -1,8 +1,8 @@
 """The whole way, HTTP to visible, against raw COPY and against a plain consumer.
 
-A real gateway, a real writer, a generator with requests ready. The clock runs from the first request to the moment
-at which a query sees the last event, so that a growing backlog cannot flatter. The plain consumer finds its topic
-full and needs no HTTP: its clock runs from its first record to its last row.
+A real gateway, a real writer, a generator with requests ready. The clock runs from the first request to the
+moment at which a query sees the last event, so that a growing backlog cannot flatter. The plain consumer
+finds its topic full and needs no HTTP: its clock runs from its first record to its last row.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
     size = scale.events // shape.events_of_request
     async with ground.plot(where) as plot, opened(plot, shape, settings) as way:
         canary = await Canary.open(plot.dsn)
-        warm = range(0, max(1, size // 10))
+        warm = range(max(1, size // 10))
         await way.run(warm)
         await canary.run(way.workload, warm)
         way.cpu.clear()
@@ -129,14 +129,17 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
                 canaries.append(await canary.run(way.workload, numbers))
                 rates.append(await way.run(numbers))
                 plain_rates.append(await plain.run(numbers, scale.plain_events))
-                say(f"way: canary {canaries[-1]:,.0f}, way {rates[-1]:,.0f}, plain {plain_rates[-1]:,.0f} events/s")
+                say(
+                    f"way: canary {canaries[-1]:,.0f}, way {rates[-1]:,.0f}, "
+                    f"plain consumer {plain_rates[-1]:,.0f} events/s"
+                )
                 if turn >= scale.rounds and sound_count(canaries) >= scale.rounds - 1:
                     break
         last = (len(rates) + 1) * RUN
         canaries.append(await canary.run(way.workload, range(last, last + size)))
         await canary.close()
         await recount.check_every_count(plot.dsn)
-    events = way.workload.events(range(0, size))
+    events = way.workload.events(range(size))
     cpu = {
         name: round(median(run.get(name, 0.0) for run in way.cpu) / events * 1e6, 2)
         for name in sorted({name for run in way.cpu for name in run})
@@ -148,7 +151,9 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
         "statuses": way.statuses,
     }
     return [
-        of_comparison("HTTP to visible ÷ raw COPY", compared(rates, canaries), goal="way", cpu_us=cpu, facts=facts),
+        of_comparison(
+            "HTTP to visible ÷ raw COPY", compared(rates, canaries), goal="way", cpu_us=cpu, facts=facts
+        ),
         of_comparison(
             "HTTP to visible ÷ plain consumer",
             paired(rates, plain_rates, canaries),
@@ -233,7 +238,9 @@ async def _plain(way: Way) -> AsyncIterator[Plain]:
     await admin.create_topics([NewTopic(topic, ground.PARTITIONS, 1)])
     await admin.close()
     environment = {**way.plot.environment(), "BENCH_TOPIC": topic}
-    with started("plain-consumer", ["-m", "tests.bench.plain_consumer"], way.plot.ground.folder, environment) as consumer:
+    with started(
+        "plain-consumer", ["-m", "tests.bench.plain_consumer"], way.plot.ground.folder, environment
+    ) as consumer:
         deadline = time.monotonic() + 30
         while "ready" not in consumer.last_words():
             consumer.check()
