@@ -109,7 +109,7 @@ async def serve(
     direct: Mapping[tuple[str, str], Handler] | None = None,
     started: Callable[[int], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. ``direct``: see ``listening``; ``started``: told the port."""
+    """Serve until SIGTERM or SIGINT, then drain. ``direct``: see ``listening``; ``started``: the port."""
     stop = asyncio.Event()
     with_signals(stop)
     async with listening(app, where, direct) as port:
