@@ -1,4 +1,4 @@
-"""``python -m tests.bench``: measure, print, write ``bench.json``.
+"""``python -m tests.bench``: measure, print, write ``bench-results/bench.json``.
 
 Exit codes: 0; 1 where a figure falls short of its must and ``--strict`` was given; 3 where a run is void.
 """
@@ -55,7 +55,7 @@ def bench(
     setting: Annotated[
         list[str] | None, typer.Option(help="WEIR_… setting of the processes, NAME=VALUE.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench.json"),
+    output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench-results/bench.json"),
     strict: Annotated[bool, typer.Option(help="Fail where a figure falls short of its must.")] = False,
 ) -> None:
     """Measure Weir against the raw limits of this machine."""

@@ -93,7 +93,8 @@ def document(
 
 
 def written(path: Path, content: dict[str, object]) -> None:
-    """Write the JSON."""
+    """Write the JSON, and the folder that it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
 
 
