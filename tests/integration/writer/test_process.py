@@ -15,7 +15,10 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from ingest.writer.resend import resend
 from schema.connections import Connection
+from schema.errors import Invalid
+from schema.settings import WriterSettings
 from schema.topics import MAX_RECORD_BYTES, ensure_topics
 from tests.support import oracle
 from tests.support.processes import Process, Weir
@@ -180,6 +183,34 @@ async def test_dead_letters_are_in_topic_and_table_and_a_flood_stops_the_writer(
         published.add((*place, told["bucket_id"], told["reason"], letter.value))
     assert published == {tuple(row) for row in rows}
     assert large in {row[5] for row in rows}
+
+
+@pytest.mark.timeout(60)
+async def test_dead_letters_are_sent_again_once_their_cause_is_gone(
+    weir: Weir, topic: Topic, database_dsn: str
+) -> None:
+    missing = "ab" * 12
+    for partition in (1, 3):
+        await topic.send(record(events(missing, event("a"), event("b"))), partition)
+    await start(weir)
+    await stored(weir, topic)
+    with psycopg.connect(database_dsn, autocommit=True) as connection:
+        letters = [row[0] for row in connection.execute("SELECT dead_letter_id FROM dead_letters ORDER BY 1")]
+        assert len(letters) == 4
+        connection.execute("DELETE FROM bucket_members; DELETE FROM api_keys")
+        connection.execute("UPDATE buckets SET bucket_id = %s", [missing])
+    settings = WriterSettings(
+        **topic.settings.model_dump(exclude={"log_level", "log_format"}), database_dsn=database_dsn
+    )
+    with pytest.raises(Invalid, match="no dead letter has the number 999"):
+        await resend(settings, [letters[0], 999])
+    lines = await resend(settings, letters)
+    await resend(settings, letters[:1])
+    assert [line.partition("partition ")[2][0] for line in lines] == ["1", "1", "3", "3"]
+    topic.ends = {1: 4, 3: 3}
+    await stored(weir, topic)
+    ids = sorted(oracle.stored_ids(database_dsn, missing))
+    assert ids == ["a", "a", "b", "b"]
 
 
 @pytest.mark.timeout(120)
