@@ -2,8 +2,9 @@
 
 Steps, each on its own clock: make the next chunks before they are needed; refresh current rollups;
 refresh the hours that the late ledger names; drop what retention has outlived; purge emptied buckets;
-merge the shards of closed periods; compress what is old. Every step may fail and is tried again at its next turn; nothing that is counted
-depends on when a step runs. The rules that keep counts exact are in ``refresh`` and ``retention``.
+merge the shards of closed periods; compress what is old. Every step may fail and is tried again at its
+next turn; nothing that is counted depends on when a step runs. The rules that keep counts exact are in
+``refresh``, ``shards`` and ``retention``.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Merging:
 
 
 async def merge(connection: Connection, margin_seconds: float) -> Merging:
-    """Merge every period that closed longer ago than the margin: days after their day, others after their hour."""
+    """Merge the days that ended longer ago than the margin, and the minutes and hours of hours that did."""
     done = Merging()
     for rung in RUNGS:
         closes_with = "day" if rung.period_seconds >= DAY_SECONDS else "hour"
