@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Which tests: make test TESTS="tests/unit -k rollup"
 TESTS ?= tests
+# Options of the bench: make bench BENCH="--only writer,way"
+BENCH ?=
 PACKAGES := schema ingest query api deploy tests
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
@@ -51,8 +53,8 @@ lock: $(VENV)/.project ## Pin the requirements anew from pyproject.toml
 	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --output-file requirements.txt pyproject.toml
 	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra dev --output-file requirements-dev.txt pyproject.toml
 
-bench: setup ## Measure against the raw limits of this machine
-	@$(BIN)/python -m tests.bench
+bench: setup ## Measure against the raw limits of this machine; make bench FULL=1 takes 5 million events
+	@$(BIN)/python -m tests.bench $(if $(FULL),--scale full) $(BENCH)
 
 clean: ## Remove what the tools made; .weir (programs and data) stays
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -177,6 +177,8 @@ def new_group_consumer(settings: KafkaSettings, session_seconds: float) -> AIOKa
         # A larger record still arrives, alone; this bounds what is fetched ahead of the database.
         max_partition_fetch_bytes=1024 * 1024,
         fetch_max_wait_ms=50,
+        # A topic that was deleted and made anew is found again within this time.
+        metadata_max_age_ms=10_000,
         request_timeout_ms=int(settings.kafka_request_seconds * 1000) + 5_000,
     )
 

@@ -59,6 +59,8 @@ LADDER = (EVENT_COUNTS_MINUTE, EVENT_COUNTS_HOUR, EVENT_COUNTS_DAY, DEVICE_COUNT
 
 # Rollup rows are spread over this many shards (partition modulo it), so that two writers seldom want one row.
 ROLLUP_SHARDS = 4
+# What maintenance merges the shards of closed periods into: writers add to shards from 0.
+MERGED_SHARD = -1
 
 # Advisory locks (one 64-bit space for the database): who holds which.
 LOCK_MIGRATION = 0x57454952_0001

@@ -14,7 +14,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -154,20 +154,42 @@ def door(metrics: DoorMetrics, forms: Mapping[str, Form] | None = None) -> Middl
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        started_at = time.perf_counter()
-        request_id = take_request_id(request)
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        try:
-            response = await handler(request)
-        except Exception as error:  # noqa: BLE001 - the one place that answers whatever was raised
-            form = next((form for prefix, form in prefixes if request.path.startswith(prefix)), problem_form)
-            response = _refused(request, error, request_id, form)
-        if not response.prepared:
-            response.headers["X-Request-Id"] = request_id
-        counting.count(request, response.status, time.perf_counter() - started_at)
-        return response
+        resource = request.match_info.route.resource
+        route = "none" if resource is None else resource.canonical
+        return await _answered(request, handler, route, prefixes, counting)
 
     return answer
+
+
+def direct_door(metrics: DoorMetrics, route: str, handler: Handler) -> Handler:
+    """The same for one handler that is reached without routing (see ``serving``); ``route``: its path."""
+    counting = _Counting(metrics)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await _answered(request, handler, route, (), counting)
+
+    return answer
+
+
+async def _answered(
+    request: web.Request,
+    handler: Handler,
+    route: str,
+    prefixes: Sequence[tuple[str, Form]],
+    counting: _Counting,
+) -> web.StreamResponse:
+    started_at = time.perf_counter()
+    request_id = take_request_id(request)
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    try:
+        response = await handler(request)
+    except Exception as error:  # noqa: BLE001 - the one place that answers whatever was raised
+        form = next((form for prefix, form in prefixes if request.path.startswith(prefix)), problem_form)
+        response = _refused(request, error, request_id, form)
+    if not response.prepared:
+        response.headers["X-Request-Id"] = request_id
+    counting.count(route, response.status, time.perf_counter() - started_at)
+    return response
 
 
 def _refused(request: web.Request, error: Exception, request_id: str, form: Form) -> web.Response:
@@ -214,9 +236,7 @@ class _Counting:
         self._requests: dict[tuple[str, int], Callable[[], None]] = {}
         self._seconds: dict[str, Callable[[float], None]] = {}
 
-    def count(self, request: web.Request, status: int, seconds: float) -> None:
-        resource = request.match_info.route.resource
-        route = "none" if resource is None else resource.canonical
+    def count(self, route: str, status: int, seconds: float) -> None:
         count_one = self._requests.get((route, status))
         if count_one is None:
             count_one = self._requests[route, status] = self._metrics.requests.labels(route, str(status)).inc

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 log = structlog.get_logger(__name__)
 
@@ -37,10 +38,40 @@ class Listening:
     backlog: int = 1024
 
 
+class _Runner(web.AppRunner):
+    """Looks at the few direct routes first; everything else goes the application's way."""
+
+    __slots__ = ("direct",)
+
+    direct: Mapping[tuple[str, str], Handler]
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        direct, routed = self.direct, server.request_handler
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            handler = direct.get((request.method, request.raw_path))
+            if handler is None:
+                return await routed(request)
+            assert isinstance(request, web.Request)
+            return await handler(request)
+
+        if direct:
+            server.request_handler = handle
+        return server
+
+
 @asynccontextmanager
-async def listening(app: web.Application, where: Listening) -> AsyncIterator[int]:
-    """Serve ``app`` while the block runs; gives the bound port. Leaving it drains."""
-    runner = web.AppRunner(
+async def listening(
+    app: web.Application, where: Listening, direct: Mapping[tuple[str, str], Handler] | None = None
+) -> AsyncIterator[int]:
+    """Serve ``app`` while the block runs; gives the bound port. Leaving it drains.
+
+    ``direct``: handlers by method and path that are called without routing and middleware, for the one
+    route of a door where that would be felt; ``problems.direct_door`` makes them answer errors. The
+    application needs the same routes, for what is not exactly so written.
+    """
+    runner = _Runner(
         app,
         access_log=None,
         auto_decompress=False,
@@ -51,6 +82,7 @@ async def listening(app: web.Application, where: Listening) -> AsyncIterator[int
         max_headers=_MAX_HEADERS,
         shutdown_timeout=where.shutdown_seconds,
     )
+    runner.direct = direct or {}
     await runner.setup()
     try:
         site = web.TCPSite(runner, where.host, where.port, backlog=where.backlog)
@@ -71,12 +103,16 @@ async def listening(app: web.Application, where: Listening) -> AsyncIterator[int
 
 
 async def serve(
-    app: web.Application, where: Listening, *, started: Callable[[int], None] | None = None
+    app: web.Application,
+    where: Listening,
+    *,
+    direct: Mapping[tuple[str, str], Handler] | None = None,
+    started: Callable[[int], None] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. ``started`` is told the bound port."""
+    """Serve until SIGTERM or SIGINT, then drain. ``direct``: see ``listening``; ``started``: the port."""
     stop = asyncio.Event()
     with_signals(stop)
-    async with listening(app, where) as port:
+    async with listening(app, where, direct) as port:
         if started is not None:
             started(port)
         await stop.wait()

@@ -14,9 +14,10 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from api.http.bodies import Allowance, BodyLimits, media_type, read_body
-from api.http.problems import door
+from api.http.problems import direct_door, door
 from ingest.gateway.admission import (
     Admitted,
     Terms,
@@ -37,6 +38,8 @@ from schema.errors import Denied, Invalid, Overloaded, TooLarge, WeirError
 from schema.metrics import DoorMetrics, GatewayMetrics
 from schema.receipts import encode_receipt
 from schema.settings import GatewaySettings
+
+EVENTS_PATH = "/v1/events"
 
 # From a body and its media type to what may be published.
 Admit = Callable[[bytes, str, Terms, bytes], Admitted]
@@ -69,23 +72,24 @@ class Station:
 class Ingest:
     """The one handler behind every write: ``kind`` for the metrics, ``admit`` for what it reads."""
 
-    def __init__(self, station: Station, kind: str, admit: Admit) -> None:
+    def __init__(self, station: Station, kind: str, admit: Admit, bodies: Allowance) -> None:
         settings = station.settings
         self._station = station
         self._admit = admit
+        self._bodies = bodies
         self._body_limits = BodyLimits(settings.max_body_bytes, settings.request_seconds)
         self._future_microseconds = settings.max_future_seconds * 1_000_000
         self._accepted = station.metrics.accepted.labels(kind)
 
-    async def answer(self, request: web.Request, bodies: Allowance) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         """Take one request to its 202."""
         try:
-            return await self._take(request, bodies)
+            return await self._take(request)
         except WeirError as error:
             self._station.metrics.refused.labels(_reason(error)).inc()
             raise
 
-    async def _take(self, request: web.Request, bodies: Allowance) -> web.Response:
+    async def _take(self, request: web.Request) -> web.Response:
         station = self._station
         headers = request.headers
         secret = headers.get("X-Api-Key")
@@ -96,7 +100,7 @@ class Ingest:
         station.backlog.check()
         station.publisher.check()
         kind = media_type(request)
-        body = await read_body(request, self._body_limits, bodies)
+        body = await read_body(request, self._body_limits, self._bodies)
         admitted = self._admit(body, kind, self._terms(grant), grant.bucket)
         # From here on the events are held, not their text.
         del body
@@ -133,8 +137,11 @@ class Ingest:
         )
 
 
-def new_app(station: Station) -> web.Application:
-    """The application; its health routes are added by the process."""
+def new_app(station: Station) -> tuple[web.Application, dict[tuple[str, str], Handler]]:
+    """The application, and the handler that is reached without routing (see ``api.http.serving``).
+
+    Its health routes are added by the process.
+    """
     app = web.Application(middlewares=[door(station.door_metrics)])
     bodies = Allowance(station.settings.body_bytes)
     limits = station.settings
@@ -146,18 +153,11 @@ def new_app(station: Station) -> web.Application:
         batch = NODE_REPORTS.read(body, kind, limits)
         return admit_node_reports(batch, terms, bucket, station.producing.partitions)
 
-    events = Ingest(station, "event", admit_event_body)
-    nodes = Ingest(station, "node_report", admit_node_body)
-
-    async def post_events(request: web.Request) -> web.Response:
-        return await events.answer(request, bodies)
-
-    async def post_nodes(request: web.Request) -> web.Response:
-        return await nodes.answer(request, bodies)
-
-    app.router.add_post("/v1/events", post_events)
-    app.router.add_post("/v1/nodes", post_nodes)
-    return app
+    events = Ingest(station, "event", admit_event_body, bodies)
+    nodes = Ingest(station, "node_report", admit_node_body, bodies)
+    app.router.add_post(EVENTS_PATH, events.answer)
+    app.router.add_post("/v1/nodes", nodes.answer)
+    return app, {("POST", EVENTS_PATH): direct_door(station.door_metrics, EVENTS_PATH, events.answer)}
 
 
 def _rejected(admitted: Admitted) -> list[dict[str, Any]]:

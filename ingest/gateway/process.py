@@ -113,7 +113,7 @@ async def run(settings: GatewaySettings) -> None:
     rounds = Rounds(settings, pool, station.keys, station.backlog)
     metrics.cached_keys.set_function(lambda: len(station.keys))
     metrics.oldest_unstored_seconds.set_function(lambda: station.backlog.overdue_seconds)
-    app = new_app(station)
+    app, direct = new_app(station)
     add_health_routes(app, _checks(station, rounds), registry)
     app.cleanup_ctx.append(lambda _app: _lifetime(station, rounds, pool))
     where = Listening(
@@ -123,7 +123,7 @@ async def run(settings: GatewaySettings) -> None:
         settings.shutdown_seconds - _FLUSH_SECONDS - _PRODUCER_STOP_SECONDS - _POOL_CLOSE_SECONDS,
         settings.gateway_backlog,
     )
-    await serve(app, where)
+    await serve(app, where, direct=direct)
 
 
 async def _lifetime(station: Station, rounds: Rounds, pool: Pool) -> AsyncIterator[None]:

@@ -130,9 +130,11 @@ class Publisher:
             # The records hold them now, and let go of them before they are acknowledged.
             admitted.parts.clear()
             await delivery.done
+            return delivery.last_offsets
         finally:
             self.held_bytes -= REQUEST_OVERHEAD_BYTES
-        return delivery.last_offsets
+            # Its future holds the error, the error this frame and the request's: no cycle may keep them all.
+            del delivery
 
     def _put(self, bucket: bytes, part: Part, delivery: Delivery) -> None:
         partition, kind, flags, labels, tails, tails_bytes = part

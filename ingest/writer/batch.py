@@ -39,6 +39,8 @@ DAY_MINUTES = 1440
 _MOMENT = Struct(">4xq")
 STAMPED_WINDOW = timedelta(hours=24)
 _STAMPED_MICROSECONDS = STAMPED_WINDOW // timedelta(microseconds=1)
+# Beyond so many broken events a record is one dead letter as a whole.
+_MOST_BROKEN = 1_000
 LABELS = ("name", "stream", "app", "server")
 _LABEL_LIMITS = (MAX_LABEL, MAX_STREAM, MAX_LABEL, MAX_LABEL)
 
@@ -221,6 +223,7 @@ def decode(record: FetchedRecord) -> tuple[list[Run], list[DeadLetter]]:
             record.partition, record.offset, decoded.record_id, segment, 0, b"", tails, positions, [], []
         )
         if segment.kind == EVENTS and (fault := label_fault(segment.labels)) is not None:
+            _check_broken(len(letters) + len(tails), fault)
             letters += [run.letter(index, "label", fault) for index in range(len(tails))]
             continue
         identity = event_identity if segment.kind == EVENTS else _report_identity
@@ -243,12 +246,19 @@ def _leave_out_broken(
         try:
             pairs.append(identity(tail))
         except Invalid as error:
+            _check_broken(len(letters) + 1, error.message)
             letters.append(run.letter(index, "event", error.message))
         else:
             kept.append(index)
     run.tails = [run.tails[index] for index in kept]
     run.positions = [run.positions[index] for index in kept]
     return pairs
+
+
+def _check_broken(count: int, fault: str) -> None:
+    """A letter for each of a million events of no bytes would take more memory than there is."""
+    if count > _MOST_BROKEN:
+        raise Invalid(f"record: more than {_MOST_BROKEN} of its events are broken, one of them: {fault}")
 
 
 def _report_identity(tail: bytes) -> tuple[int, bytes]:

@@ -2,8 +2,9 @@
 
 Steps, each on its own clock: make the next chunks before they are needed; refresh current rollups;
 refresh the hours that the late ledger names; drop what retention has outlived; purge emptied buckets;
-compress what is old. Every step may fail and is tried again at its next turn; nothing that is counted
-depends on when a step runs. The rules that keep counts exact are in ``refresh`` and ``retention``.
+merge the shards of closed periods; compress what is old. Every step may fail and is tried again at its
+next turn; nothing that is counted depends on when a step runs. The rules that keep counts exact are in
+``refresh``, ``shards`` and ``retention``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import asyncpg
 import structlog
 
-from ingest.writer import chunks, device_days, purge, refresh, retention
+from ingest.writer import chunks, device_days, purge, refresh, retention, shards
 from schema.connections import Connection, Duty, database_errors, open_connection
 from schema.errors import Unavailable
 from schema.metrics import WriterMetrics
@@ -95,7 +96,10 @@ class Maintenance:
                 ),
             ]
         else:
-            steps += [Step("ledger", settings.ledger_seconds, lambda c: device_days.build(c, margin))]
+            steps += [
+                Step("ledger", settings.ledger_seconds, lambda c: device_days.build(c, margin)),
+                Step("shards", settings.ledger_seconds, lambda c: _merge_shards(c, margin)),
+            ]
         if settings.retention_days is not None:
             days = settings.retention_days
             steps += [
@@ -134,6 +138,10 @@ class Maintenance:
     async def _observe(self, connection: Connection) -> None:
         count = await connection.fetchval("SELECT count(DISTINCT hour) FROM late_hours")
         self._metrics.late_hours.set(count)
+
+
+async def _merge_shards(connection: Connection, margin_seconds: float) -> None:
+    await shards.merge(connection, margin_seconds)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -1,9 +1,9 @@
 """Speed against the raw limits of the same machine. docs/bench.md tells how it measures and how to run it.
 
 In reading order: ``scale`` (how much of everything), ``arithmetic`` (medians, canaries, ratios; pure),
-``goals`` (what each ratio must reach), ``workload`` (one set of events as JSON bodies, records and COPY rows),
-``ground`` (servers, databases, topics), ``accounting`` (CPU and memory from /proc), ``processes`` (gateway,
-writer, query API, generators), ``canary`` (raw COPY), ``recount`` (the oracle), then one file for each part:
-``writer``, ``way``, ``gateway``, ``histogram``, ``latency``, ``memory``; ``report`` (table and JSON). Run by
-themselves as processes: ``generator`` (with ``client``), ``echo``, ``plain_consumer``.
+``goals`` (what each ratio must reach), ``workload`` (one set of events as JSON bodies, records and COPY
+rows), ``ground`` (servers, databases, topics), ``accounting`` (CPU and memory from /proc), ``processes``
+(gateway, writer, query API, generators), ``canary`` (raw COPY), ``recount`` (the oracle), then one file for
+each part: ``writer``, ``way``, ``gateway``, ``histogram``, ``latency``, ``memory``; ``report`` (table and
+JSON). Run by themselves as processes: ``generator`` (with ``client``), ``echo``, ``plain_consumer``.
 """

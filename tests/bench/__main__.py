@@ -1,4 +1,4 @@
-"""``python -m tests.bench``: measure, print, write ``bench.json``.
+"""``python -m tests.bench``: measure, print, write ``bench-results/bench.json``.
 
 Exit codes: 0; 1 where a figure falls short of its must and ``--strict`` was given; 3 where a run is void.
 """
@@ -16,15 +16,21 @@ import typer
 import uvloop
 from rich.console import Console
 
-from tests.bench import report, writer
+from tests.bench import gateway, histogram, latency, memory, report, way, writer
 from tests.bench.figures import Figure
 from tests.bench.ground import Ground, prepared
 from tests.bench.recount import Void
 from tests.bench.scale import FULL, QUICK, SMOKE, Scale
+from tests.support import servers
 
 Part = Callable[[Ground, Scale, dict[str, str]], Awaitable[list[Figure]]]
 PARTS: dict[str, Part] = {
     "writer": writer.measure,
+    "way": way.measure,
+    "gateway": gateway.measure,
+    "histogram": histogram.measure,
+    "latency": latency.measure,
+    "memory": memory.measure,
 }
 SCALES = {"quick": QUICK, "full": FULL, "smoke": SMOKE}
 VOID = 3
@@ -39,10 +45,17 @@ def bench(
     only: Annotated[str, typer.Option(help=f"Parts, with commas: {', '.join(PARTS)}.")] = "",
     scale: Annotated[str, typer.Option(help="quick, full (5 million events) or smoke.")] = "quick",
     events: Annotated[int | None, typer.Option(min=1000, help="Events of the memory part.")] = None,
-    kafka: Annotated[str | None, typer.Option(help="Bootstrap of a given Kafka.")] = None,
-    database: Annotated[str | None, typer.Option(help="A superuser's DSN of a given TimescaleDB.")] = None,
-    setting: Annotated[list[str] | None, typer.Option(help="WEIR_… setting of the processes, NAME=VALUE.")] = None,
-    output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench.json"),
+    kafka: Annotated[
+        str | None, typer.Option(envvar=servers.KAFKA_VARIABLE, help="Bootstrap of a given Kafka.")
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(envvar=servers.DATABASE_VARIABLE, help="A superuser's DSN of a given TimescaleDB."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="WEIR_… setting of the processes, NAME=VALUE.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench-results/bench.json"),
     strict: Annotated[bool, typer.Option(help="Fail where a figure falls short of its must.")] = False,
 ) -> None:
     """Measure Weir against the raw limits of this machine."""
@@ -75,7 +88,7 @@ def _run(
             console.print(f"[bold]{part}[/bold] …")
             try:
                 found = uvloop.run(_measured(PARTS[part], ground, scale, settings))
-            except Void as error:
+            except (Void, RuntimeError) as error:
                 console.print(f"[red]void:[/red] {part}: {error}")
                 void = VOID
                 continue

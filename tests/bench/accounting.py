@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,9 @@ def read_cpu(pids: Mapping[str, int], postmaster: int | None = None) -> CpuReadi
     seconds = {name: _cpu(pid) for name, pid in pids.items()}
     if postmaster is not None:
         # Children that ended are in the postmaster's own account.
-        database = Counter({"database: postmaster, ended": _cpu(postmaster, ended_children=True)})
+        database: dict[str, float] = defaultdict(
+            float, {"database: postmaster, ended": _cpu(postmaster, ended_children=True)}
+        )
         for child in _children(postmaster):
             database[_database_role(child)] += _cpu(child)
         seconds |= database
@@ -39,7 +41,7 @@ def read_cpu(pids: Mapping[str, int], postmaster: int | None = None) -> CpuReadi
 
 def by_group(used: Mapping[str, float]) -> dict[str, float]:
     """The same with everything of the database as one."""
-    groups: Counter[str] = Counter()
+    groups: dict[str, float] = defaultdict(float)
     for name, seconds in used.items():
         groups[name.partition(":")[0]] += seconds
     return dict(groups)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 CANARY_TOLERANCE = 0.15
@@ -40,7 +41,7 @@ class Comparison:
 
     ratio: Summary
     rate: Summary
-    canary_rate: Summary
+    other_rate: Summary
     thrown_away: int
     noisy: bool
 
@@ -49,19 +50,28 @@ def compared(
     rates: Sequence[float], canaries: Sequence[float], tolerance: float = CANARY_TOLERANCE
 ) -> Comparison:
     """``canaries`` has one more than ``rates``: one before each of them and one at the end."""
-    if len(canaries) != len(rates) + 1:
-        raise ValueError(f"{len(rates)} measurements need {len(rates) + 1} canaries, not {len(canaries)}")
+    beside = [(before + after) / 2 for before, after in pairwise(canaries)]
+    return paired(rates, beside, canaries, tolerance)
+
+
+def paired(
+    rates: Sequence[float],
+    others: Sequence[float],
+    canaries: Sequence[float],
+    tolerance: float = CANARY_TOLERANCE,
+) -> Comparison:
+    """``rates`` against ``others`` of the same turn, where the canaries before and after it are sound."""
+    if not len(canaries) - 1 == len(rates) == len(others):
+        raise ValueError(f"{len(rates)} measurements, {len(others)} others and {len(canaries)} canaries")
     sound = sound_canaries(canaries, tolerance)
     kept = [i for i in range(len(rates)) if sound[i] and sound[i + 1]]
     noisy = not kept
-    thrown_away = len(rates) - len(kept)
-    if noisy:
-        kept = list(range(len(rates)))
+    used = list(range(len(rates))) if noisy else kept
     return Comparison(
-        ratio=summary([rates[i] / ((canaries[i] + canaries[i + 1]) / 2) for i in kept]),
-        rate=summary([rates[i] for i in kept]),
-        canary_rate=summary(canaries),
-        thrown_away=thrown_away,
+        ratio=summary([rates[i] / others[i] for i in used]),
+        rate=summary([rates[i] for i in used]),
+        other_rate=summary([others[i] for i in used]),
+        thrown_away=len(rates) - len(kept),
         noisy=noisy,
     )
 
@@ -75,7 +85,7 @@ def sound_canaries(canaries: Sequence[float], tolerance: float = CANARY_TOLERANC
 def sound_count(canaries: Sequence[float], tolerance: float = CANARY_TOLERANCE) -> int:
     """How many measurements between these canaries would be kept."""
     sound = sound_canaries(canaries, tolerance) if canaries else []
-    return sum(before and after for before, after in zip(sound, sound[1:], strict=False))
+    return sum(before and after for before, after in pairwise(sound))
 
 
 def percentile(values: Sequence[float], share: float) -> float:

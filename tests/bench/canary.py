@@ -49,7 +49,10 @@ class Canary:
         await self._connections[0].execute("CHECKPOINT")
         begun = time.monotonic()
         await asyncio.gather(
-            *(self._copy(connection, some) for connection, some in zip(self._connections, batches, strict=True))
+            *(
+                self._copy(connection, some)
+                for connection, some in zip(self._connections, batches, strict=True)
+            )
         )
         return workload.events(numbers) / (time.monotonic() - begun)
 

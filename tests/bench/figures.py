@@ -56,7 +56,7 @@ def of_comparison(
         "ratio",
         goal,
         comparison.rate,
-        comparison.canary_rate,
+        comparison.other_rate,
         rate_unit,
         comparison.thrown_away,
         comparison.noisy,

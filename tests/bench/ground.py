@@ -1,6 +1,7 @@
 """The ground that measurements run on: the two servers, and for each part a database and topics of its own.
 
-The servers keep what they promise in production (fsync, full pages); `--kafka` and `--database` name given ones.
+The servers keep what they promise in production (fsync, full pages); `--kafka` and `--database` name given
+ones.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ HONEST_SETTINGS = {
 }
 PARTITIONS = 8
 
-RAW_TABLE = """
-CREATE TABLE raw_events (LIKE events);
-SELECT create_hypertable('raw_events', by_range('observed_at', INTERVAL '1 day'), create_default_indexes => false);
-CREATE UNIQUE INDEX raw_events_identity ON raw_events (bucket_key, id, observed_at);
-CREATE INDEX raw_events_name ON raw_events (bucket_key, name, observed_at DESC);
-CREATE INDEX raw_events_device ON raw_events (bucket_key, device, name, observed_at DESC) WHERE device <> '';
+# The same columns and the same indexes as events, and nothing that goes with it.
+EVENTS_TWIN = """
+CREATE TABLE {table} (LIKE events);
+SELECT create_hypertable(
+    '{table}', by_range('observed_at', INTERVAL '1 day'), create_default_indexes => false
+);
+CREATE UNIQUE INDEX {table}_identity ON {table} (bucket_key, id, observed_at);
+CREATE INDEX {table}_name ON {table} (bucket_key, name, observed_at DESC);
+CREATE INDEX {table}_device ON {table} (bucket_key, device, name, observed_at DESC) WHERE device <> '';
 """
 
 
@@ -129,7 +133,8 @@ async def plot(ground: Ground, *, buckets: int = 4) -> AsyncIterator[Plot]:
         dsn = stack.enter_context(databases.clone_of(ground.database_server, ground.template, "bench"))
         piece = Plot(ground, dsn, prefix, _make_buckets(dsn, buckets))
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(RAW_TABLE)
+            for table in ("raw_events", "plain_events"):
+                connection.execute(EVENTS_TWIN.format(table=table))
         await ensure_topics(piece.kafka_settings())
         try:
             yield piece
@@ -144,6 +149,7 @@ def _make_buckets(dsn: str, count: int) -> list[Bucket]:
         connection.execute("INSERT INTO workspaces VALUES (%s, 'bench')", [workspace_id])
         for _ in range(count):
             bucket_id, key = new_bucket_id(), new_secret("ingest")
+            read_key = new_secret("read")
             row = connection.execute(
                 "INSERT INTO bucket_keys (bucket_id) VALUES (%s) RETURNING bucket_key", [bucket_id]
             ).fetchone()
@@ -154,12 +160,13 @@ def _make_buckets(dsn: str, count: int) -> list[Bucket]:
                 " VALUES (%s, %s, %s, 'bench', 0)",
                 [bucket_id, row[0], workspace_id],
             )
-            connection.execute(
-                "INSERT INTO api_keys (key_id, prefix, secret_sha256, scope, bucket_id)"
-                " VALUES (%s, %s, %s, 'ingest', %s)",
-                [new_bucket_id(), secret_prefix(key), secret_digest(key), bucket_id],
-            )
-            made.append(Bucket(bucket_id, row[0], key))
+            for scope, secret in (("ingest", key), ("read", read_key)):
+                connection.execute(
+                    "INSERT INTO api_keys (key_id, prefix, secret_sha256, scope, bucket_id)"
+                    " VALUES (%s, %s, %s, %s, %s)",
+                    [new_bucket_id(), secret_prefix(secret), secret_digest(secret), scope, bucket_id],
+                )
+            made.append(Bucket(bucket_id, row[0], key, read_key))
     return made
 
 

@@ -77,7 +77,8 @@ def weir(role: str, folder: Path, environment: Mapping[str, str]) -> Iterator[Ru
     """The gateway, a writer or the query API, ready."""
     port = free_port()
     variables = {**environment, f"WEIR_{role.upper()}_PORT": str(port), "WEIR_LOG_LEVEL": "warning"}
-    with started(role, ["-m", MODULES[role]], folder, variables, f"http://127.0.0.1:{port}") as running:
+    program = f"import sys; from {MODULES[role]} import main; sys.exit(main())"
+    with started(role, ["-c", program], folder, variables, f"http://127.0.0.1:{port}") as running:
         wait_ready(running, "/readyz")
         yield running
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
+from typing import Self
 
 from aiokafka import AIOKafkaProducer
 
@@ -22,7 +23,7 @@ class Publishing:
         self._producer: AIOKafkaProducer = new_producer(settings)
         self.records = 0
 
-    async def __aenter__(self) -> Publishing:
+    async def __aenter__(self) -> Self:
         await self._producer.start()
         return self
 

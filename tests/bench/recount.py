@@ -1,4 +1,5 @@
-"""The oracle of a run: what was accepted is stored, once, and every rollup says so. A run that fails it is void."""
+"""The oracle of a run: what was accepted is stored, once, and every rollup says so. A run that fails it is
+void."""
 
 from __future__ import annotations
 

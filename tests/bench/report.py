@@ -23,7 +23,14 @@ from tests.bench.ground import Ground
 from tests.bench.scale import Scale
 
 _LIBRARIES = ("aiohttp", "aiokafka", "asyncpg", "msgspec", "orjson", "uvloop")
-_SERVER_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_compression")
+_SERVER_SETTINGS = (
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "shared_buffers",
+    "max_wal_size",
+    "wal_compression",
+)
 
 
 def table(figures: Sequence[Figure]) -> Table:
@@ -57,7 +64,9 @@ def verdict(figure: Figure) -> str:
         return thrown.removeprefix(", ")
     if not goal.met(figure.value.median):
         return f"[red]short[/red]{thrown}"
-    return (f"[green]aim[/green]{thrown}") if goal.aimed(figure.value.median) else f"[green]must[/green]{thrown}"
+    return (
+        (f"[green]aim[/green]{thrown}") if goal.aimed(figure.value.median) else f"[green]must[/green]{thrown}"
+    )
 
 
 def document(
@@ -84,8 +93,9 @@ def document(
 
 
 def written(path: Path, content: dict[str, object]) -> None:
-    """Write the JSON."""
-    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+    """Write the JSON, and the folder that it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
 
 
 def machine() -> dict[str, object]:

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """``rounds``: measurements of each kind. Events are those of one measurement unless said otherwise."""
+    """``rounds``: measurements of each kind, up to ``most_rounds`` while canaries say that some are
+    worthless.
+
+    ``side_rounds``: of figures that no goal hangs on; 0: those are left out. Events are those of one
+    measurement unless said otherwise.
+    """
 
     rounds: int
     most_rounds: int
+    side_rounds: int
     events: int
     preloaded_events: int
     plain_events: int
@@ -27,8 +33,9 @@ class Scale:
 QUICK = Scale(
     rounds=5,
     most_rounds=9,
+    side_rounds=3,
     events=200_000,
-    preloaded_events=200_000,
+    preloaded_events=0,
     plain_events=60_000,
     gateway_seconds=4.0,
     connections_one=512,
@@ -42,6 +49,7 @@ QUICK = Scale(
 FULL = Scale(
     rounds=7,
     most_rounds=12,
+    side_rounds=5,
     events=400_000,
     preloaded_events=5_000_000,
     plain_events=100_000,
@@ -57,6 +65,7 @@ FULL = Scale(
 SMOKE = Scale(
     rounds=1,
     most_rounds=1,
+    side_rounds=0,
     events=4_000,
     preloaded_events=0,
     plain_events=2_000,

@@ -35,7 +35,8 @@ _COPY_TRAILER = b"\xff\xff"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Cardinalities and sizes. A request comes from one server of one app of one bucket, for several devices."""
+    """Cardinalities and sizes. A request comes from one server of one app of one bucket, for several
+    devices."""
 
     buckets: int = 4
     apps: int = 4
@@ -55,11 +56,12 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket to write to: its id, its internal key, an ingest key."""
+    """A bucket to write to: its id, its internal key, an ingest key, a read key."""
 
     bucket_id: str
     bucket_key: int
     ingest_key: str
+    read_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ def made(
     """Templates whose events were observed within ``spread_seconds`` before ``now``."""
     source = random.Random(seed)
     templates = [
-        _template(shape, buckets[i % len(buckets)], i, partitions, now, source) for i in range(shape.templates)
+        _template(shape, buckets[i % len(buckets)], i, partitions, now, source)
+        for i in range(shape.templates)
     ]
     return Workload(shape, templates, repeat_distance or len(templates))
 
@@ -165,7 +168,12 @@ def _template(
         events[len(events) - 1 - position] = earlier
     segments = _segments(events, bucket, partitions, now)
     return Template(
-        bucket, orjson.dumps(events), _rows(segments, bucket), _records(segments, bucket), len(events), repeats
+        bucket,
+        orjson.dumps(events),
+        _rows(segments, bucket),
+        _records(segments, bucket),
+        len(events),
+        repeats,
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from ingest.writer import device_days, refresh, retention
+from ingest.writer import device_days, refresh, retention, shards
 from ingest.writer.batch import Batch, DeadLetter, FetchedRecord, Standing
 from ingest.writer.recent import Recent
 from ingest.writer.store import Outcome, Store
@@ -84,6 +84,7 @@ class Stored:
         """What maintenance does of its own accord, with no margin since nobody else writes."""
         if self.edition == "apache":
             await device_days.build(self.maintenance, 0)
+            await shards.merge(self.maintenance, 0)
         elif late:
             await refresh.refresh_late(self.maintenance, 0)
         else:

@@ -1,6 +1,7 @@
 -- The rollup ladder for the Apache edition: hypertables of the names and columns that the community edition has as
 -- continuous aggregates. The writer adds to the first three in its transaction; maintenance builds the device days.
--- shard spreads one period's count over several rows, so that two writers seldom want the same one.
+-- shard spreads one period's count over several rows, so that two writers seldom want the same one. Maintenance merges
+-- the rows of closed periods into one with shard -1; what is not merged yet has an index of its own to be found by.
 CREATE TABLE event_counts_minute (
     bucket_key  integer NOT NULL,
     period      timestamptz NOT NULL,
@@ -10,6 +11,7 @@ CREATE TABLE event_counts_minute (
 ) WITH (fillfactor = 80);
 SELECT create_hypertable('event_counts_minute', by_range('period', INTERVAL '7 days'), create_default_indexes => false);
 CREATE UNIQUE INDEX event_counts_minute_key ON event_counts_minute (bucket_key, name, period, shard);
+CREATE INDEX event_counts_minute_unmerged ON event_counts_minute (bucket_key, name, period) WHERE shard >= 0;
 
 CREATE TABLE event_counts_hour (
     bucket_key  integer NOT NULL,
@@ -22,6 +24,7 @@ CREATE TABLE event_counts_hour (
 ) WITH (fillfactor = 80);
 SELECT create_hypertable('event_counts_hour', by_range('period', INTERVAL '90 days'), create_default_indexes => false);
 CREATE UNIQUE INDEX event_counts_hour_key ON event_counts_hour (bucket_key, name, period, app, server, shard);
+CREATE INDEX event_counts_hour_unmerged ON event_counts_hour (bucket_key, name, period) WHERE shard >= 0;
 
 CREATE TABLE event_counts_day (
     bucket_key  integer NOT NULL,
@@ -34,6 +37,7 @@ CREATE TABLE event_counts_day (
 ) WITH (fillfactor = 80);
 SELECT create_hypertable('event_counts_day', by_range('period', INTERVAL '365 days'), create_default_indexes => false);
 CREATE UNIQUE INDEX event_counts_day_key ON event_counts_day (bucket_key, name, period, app, server, shard);
+CREATE INDEX event_counts_day_unmerged ON event_counts_day (bucket_key, name, period) WHERE shard >= 0;
 
 CREATE TABLE device_counts_day (
     bucket_key  integer NOT NULL,

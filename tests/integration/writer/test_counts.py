@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from ingest.writer import device_days, purge, refresh, retention
+from ingest.writer import device_days, purge, refresh, retention, shards
 from ingest.writer.batch import Batch, FetchedRecord
 from ingest.writer.store import StaleOffsets, Store
 from query.execute import Reader, pool_options
@@ -161,7 +161,8 @@ async def _maintain(stored: Stored, tally: Tally, margin_seconds: float = MARGIN
         await refresh.refresh_current(connection, margin_seconds)
     else:
         await device_days.build(connection, margin_seconds)
-        await asyncio.sleep(0.2)
+        await shards.merge(connection, margin_seconds)
+        await asyncio.sleep(0.1)
     tally.maintained += 1
 
 

@@ -1,4 +1,4 @@
-"""What cannot be stored becomes a dead letter with its reason; all else is stored, and the offset moves on."""
+"""What cannot be stored becomes a dead letter with its reason; all else is stored, the offset moves on."""
 
 from __future__ import annotations
 

@@ -157,6 +157,19 @@ def test_what_is_no_record_is_one_letter_and_the_offset_moves_on(value: bytes) -
         decode_record(value)
 
 
+@pytest.mark.parametrize(
+    "segment",
+    [events(*[b""] * 100_000), reports(*[b""] * 100_000), events(*[event("a")] * 2_000, labels=b"")],
+    ids=["events", "reports", "labels"],
+)
+def test_a_record_of_nothing_but_broken_events_is_one_letter(segment: Segment) -> None:
+    batch = batch_of(record(events(event("a")), segment))
+    assert batch.runs == []
+    (letter,) = batch.letters
+    assert (letter.position, letter.kind) == (-1, "record")
+    assert "more than 1000 of its events are broken" in letter.reason
+
+
 def test_the_last_record_is_known_by_its_identity_whatever_it_is() -> None:
     batch = batch_of(record(events(event("a"))), FetchedRecord(1, 0, 0, b"foreign"))
     assert batch.last_record_ids == {0: b"r" * 16, 1: record_identity(b"foreign")}

@@ -1,0 +1,103 @@
+"""A workload's three forms are the same events: what is compared is the way, never the content."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+
+from ingest.gateway.dialects.events import EVENTS
+from schema.records import decode_labels, decode_record, event_id
+from schema.settings import EventLimits
+from tests.bench.generator import Order, decoded_order, encoded
+from tests.bench.watching import Watch
+from tests.bench.workload import Bucket, Shape, Workload, made
+
+BUCKETS = [Bucket("0" * 23 + str(n), n, f"key-{n}") for n in range(1, 4)]
+SHAPE = replace(Shape(), events_of_request=50, templates=6)
+NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+def ids_of_records(workload: Workload, number: int) -> Counter[str]:
+    return Counter(
+        event_id(tail).decode()
+        for _, value in workload.records(number)
+        for segment in decode_record(value).segments
+        for tail in segment.tails
+    )
+
+
+def ids_of_body(workload: Workload, number: int) -> Counter[str]:
+    return Counter(event["id"] for event in orjson.loads(workload.body(number)))
+
+
+def test_bodies_records_and_rows_hold_the_same_events() -> None:
+    workload = made(SHAPE, BUCKETS, 8, NOW)
+    for number in (0, 5, 17, 1 << 30):
+        ids = ids_of_body(workload, number)
+        assert ids == ids_of_records(workload, number)
+        assert len(ids) == 50
+        rows = workload.rows(number)
+        assert all(rows.count(event.encode()) == 1 for event in ids)
+
+
+def test_no_two_requests_share_an_event() -> None:
+    workload = made(SHAPE, BUCKETS, 8, NOW)
+    everything = sum((ids_of_body(workload, number) for number in range(20)), Counter[str]())
+    assert set(everything.values()) == {1}
+    assert workload.new_events(range(20)) == workload.events(range(20)) == 1000
+
+
+def test_the_gateway_takes_every_body_as_it_is() -> None:
+    workload = made(SHAPE, BUCKETS, 8, NOW)
+    batch = EVENTS.read(workload.body(3), "application/json", EventLimits())
+    assert not batch.rejections
+    assert len(batch.entries) == 50
+    labels = {(entry.name, entry.app, entry.server) for entry in batch.entries}
+    records = [decode_record(value) for _, value in workload.records(3)]
+    assert labels == {
+        (name, app, server)
+        for record in records
+        for segment in record.segments
+        for name, _, app, server in [decode_labels(segment.labels)]
+    }
+
+
+def test_repeats_are_whole_events_of_an_earlier_request() -> None:
+    workload = made(replace(SHAPE, repeats=0.1), BUCKETS, 8, NOW)
+    numbers = range(18)
+    events = [
+        (event["id"], event["observed_at"], orjson.dumps(event))
+        for number in numbers
+        for event in orjson.loads(workload.body(number))
+    ]
+    assert len(events) == workload.events(numbers) == 900
+    # The first turn of the templates repeats what was never sent.
+    assert len(set(events)) == workload.new_events(numbers) == 900 - 12 * 5
+    assert workload.new_events(range(6, 12), sent_before=range(6)) == 300 - 30
+
+
+def test_an_order_survives_its_way_to_the_generator() -> None:
+    order = Order("http://127.0.0.1:1", SHAPE, BUCKETS, 8, NOW, first=7, count=3, connections=2, rate=1.5)
+    assert decoded_order(encoded(order)) == order
+
+
+def test_the_same_order_makes_the_same_events() -> None:
+    one, other = made(SHAPE, BUCKETS, 8, NOW), made(SHAPE, BUCKETS, 8, NOW)
+    assert one.body(4) == other.body(4)
+    assert one.body(4) != made(SHAPE, BUCKETS, 8, NOW + timedelta(seconds=1)).body(4)
+
+
+@pytest.mark.parametrize(
+    ("ends", "visible_at"),
+    [({0: 0}, 0.0), ({0: 3}, 10.0), ({0: 4}, 11.0), ({0: 3, 1: 2}, 12.0), ({0: 9}, None), ({5: 1}, None)],
+)
+def test_a_watch_knows_when_everything_was_first_seen(ends: dict[int, int], visible_at: float | None) -> None:
+    watch = Watch()
+    watch.add(10.0, {0: 3, 1: 1})
+    watch.add(11.0, {0: 8, 1: 1})
+    watch.add(12.0, {0: 8, 1: 2})
+    assert watch.all_visible_at(ends) == visible_at
