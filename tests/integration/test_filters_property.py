@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -31,10 +32,11 @@ from tests.support.filter_oracle import CONDITIONS, DOCUMENTS, TAGS, document_of
 
 Ask = Callable[[str, list[Any]], list[Any]]
 A = Tag(("a",))
+BIG = 2**53 + 1
 TELLING = [
     {"a": "50%"}, {"a": "50x"}, {"a": "a_c"}, {"a": "abc"}, {"a": "a\\c"}, {"a": "ΑΣ"}, {"a": "ας"}, {"a": 1},
     {"a": "1"}, {"a": True}, {"a": None}, {}, {"a": []}, {"a": [1]}, {"a": [[1]]}, {"a": ["ABC", None]},
-    {"a": {}}, {"a": {"a": 1}}, {"a": ""},
+    {"a": {}}, {"a": {"a": 1}}, {"a": ""}, {"a": "B"}, {"a": "Ä"}, {"a": BIG}, {"a": BIG - 1}, {"a": BIG},
 ]  # fmt: skip
 
 
@@ -64,6 +66,10 @@ def ask(template_database: str, database_server: str) -> Iterator[Ask]:
 @example(condition=Contains(A, None), documents=TELLING)
 @example(condition=ContainsAnyCase(A, "aBC"), documents=TELLING)
 @example(condition=ContainsAnyCase(A, "ας"), documents=TELLING)
+@example(condition=ContainsAnyCase(A, "ä"), documents=TELLING)
+@example(condition=Lies(A, Order.LESS, "a"), documents=TELLING)
+@example(condition=Lies(A, Order.GREATER, Decimal(BIG - 1)), documents=TELLING)
+@example(condition=Equals(A, Decimal(BIG)), documents=TELLING)
 @example(condition=StartsWith(A, "a_"), documents=TELLING)
 @example(condition=EndsWith(A, ""), documents=TELLING)
 @example(condition=Equals(A, None), documents=TELLING)
