@@ -15,6 +15,7 @@ import asyncpg
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from api.accounts import add_account_routes
 from api.front import add_front_routes
 from api.http.bodies import Allowance
 from api.http.health import Check, add_health_routes
@@ -62,6 +63,7 @@ def build_app(settings: ApiSettings, parts: Clients, registry: CollectorRegistry
     """The application, ready to be served."""
     forms = {
         "/api/bucket": message_form,
+        "/api/oauth": message_form,
         "/devices": response_status_form,
         "/laas/api/v1": response_status_form,
         "/bucket": success_form,
@@ -79,6 +81,7 @@ def build_app(settings: ApiSettings, parts: Clients, registry: CollectorRegistry
         allowance,
         metrics,
     ).add_routes(app)
+    add_account_routes(app, settings, parts.primary, parts.reader, allowance, metrics)
     DeviceEvents(settings, parts.primary, parts.reader, metrics).add_routes(app)
     DeviceData(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
     add_front_routes(app)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from pydantic import TypeAdapter
 
 from deploy.local.settings import LocalSettings
 from schema import metrics, settings
@@ -48,10 +49,20 @@ def settings_page() -> str:
     for name, processes in readers.items():
         group = next(group for group in _PROCESSES.values() if name in group.model_fields)
         field = group.model_fields[name]
-        default = {None: "none", "": "empty"}.get(field.default, f"`{field.default}`")
+        default = shown(field.default)
         meaning = (field.description or "").replace("|", "\\|")
         lines.append(f"| `WEIR_{name.upper()}` | {default} | {meaning} | {', '.join(processes)} |")
     return "\n".join(lines) + "\n"
+
+
+def shown(default: object) -> str:
+    """A default as it would be written into the environment."""
+    if isinstance(default, dict):
+        written = TypeAdapter(dict[str, object]).dump_json(default, exclude_defaults=True).decode()
+        return f"`{written}`"
+    if default is None or default == "":
+        return "none" if default is None else "empty"
+    return f"`{default}`"
 
 
 def metrics_page() -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 BUCKET_ID = re.compile(r"[0-9a-f]{24}")
-_SECRET = re.compile(r"weir_(ingest|read|admin|access|refresh)_[A-Za-z0-9_-]{43}")
+_SECRET = re.compile(r"weir_(ingest|read|admin|access|refresh|mail)_[A-Za-z0-9_-]{43}")
 
 
 class Scope(StrEnum):
@@ -39,6 +39,9 @@ class Action(StrEnum):
 
     WRITE = "write"
     READ = "read"
+    # Its members, plan and bills, and what a user leaves there in his own name: for users only, never for a
+    # key.
+    SEE_MEMBERS = "see_members"
     DELETE_EVENTS = "delete_events"
     MANAGE = "manage"
     OWN = "own"
@@ -50,9 +53,9 @@ _SCOPE_ACTIONS: dict[Scope, frozenset[Action]] = {
     Scope.ADMIN: frozenset({Action.WRITE, Action.READ, Action.DELETE_EVENTS}),
 }
 _ROLE_ACTIONS: dict[Role, frozenset[Action]] = {
-    Role.USER: frozenset({Action.READ}),
-    Role.ADMIN: frozenset({Action.READ, Action.DELETE_EVENTS, Action.MANAGE}),
-    Role.OWNER: frozenset({Action.READ, Action.DELETE_EVENTS, Action.MANAGE, Action.OWN}),
+    Role.USER: frozenset({Action.READ, Action.SEE_MEMBERS}),
+    Role.ADMIN: frozenset({Action.READ, Action.SEE_MEMBERS, Action.DELETE_EVENTS, Action.MANAGE}),
+    Role.OWNER: frozenset({Action.READ, Action.SEE_MEMBERS, Action.DELETE_EVENTS, Action.MANAGE, Action.OWN}),
 }
 # A workspace's owner and admin count as admin of its buckets, its members as user.
 _WORKSPACE_ROLE: dict[str, Role] = {"owner": Role.ADMIN, "admin": Role.ADMIN, "member": Role.USER}

@@ -7,9 +7,9 @@ behind ``WEIR_``: ``kafka_bootstrap`` is ``WEIR_KAFKA_BOOTSTRAP``.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 KIB = 1024
@@ -168,8 +168,90 @@ class WriterSettings(LogSettings, KafkaSettings, DatabaseSettings):
     )
 
 
-class ApiSettings(LogSettings, KafkaSettings, DatabaseSettings):
+class Plan(BaseModel):
+    """What a bucket's plan allows. A null limit is none; a plan with a price needs a payment provider."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    buckets: int | None = Field(None, ge=0, description="Buckets of one owner on this plan.")
+    members: int | None = Field(None, ge=1, description="Members of a bucket, open invitations included.")
+    retention_days: int | None = Field(None, ge=1, description="Age at which events are no longer shown.")
+    monthly_price: float = Field(0, ge=0, description="Above 0: paid.")
+    trial_days: int = Field(0, ge=0, le=365, description="Days for which a bucket may try it; 0: not at all.")
+
+
+class TenancySettings(SettingsGroup):
+    """Plans, and the key under which secrets that have to be shown again are kept."""
+
+    plans: dict[str, Plan] = Field(
+        {
+            "free": Plan(buckets=100, members=50, retention_days=None, monthly_price=0, trial_days=0),
+            "pro": Plan(buckets=1000, members=500, retention_days=None, monthly_price=49, trial_days=14),
+        },
+        description="Plans by name, as JSON: buckets, members, retention_days, monthly_price, trial_days.",
+    )
+    default_plan: str = Field("free", description="Plan of a new bucket.")
+    secret_key: str = Field(
+        "",
+        description="Keys that encrypt the buckets' secret ids: 32 bytes each in base64, comma-separated, "
+        "the first one for new secrets. Empty: buckets have no secret id, and agents that need one stay out.",
+        repr=False,
+    )
+
+    @model_validator(mode="after")
+    def _default_plan_is_one(self) -> Self:
+        if self.default_plan not in self.plans:
+            raise ValueError(f"default_plan: there is no plan {self.default_plan!r} in plans")
+        return self
+
+
+class MailSettings(SettingsGroup):
+    """How mail leaves: by SMTP, or, without a host, into a folder of .eml files."""
+
+    mail_folder: str = Field(
+        ".weir/mail", description="Folder that mail goes to while there is no smtp_host."
+    )
+    mail_from: str = Field("Weir <weir@localhost>", description="Sender of mail.")
+    smtp_host: str = Field("", description="SMTP server; empty: mail goes to mail_folder.")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="Its encryption.")
+    smtp_user: str = Field("", description="User at the SMTP server; empty: no sign-in.")
+    smtp_password: str = Field("", description="That user's password.", repr=False)
+    smtp_seconds: float = Field(10.0, gt=0, le=60, description="Deadline of sending one mail.")
+
+
+class AccountSettings(SettingsGroup):
+    """Who may come in, for how long, and how often it may be tried."""
+
+    registration: Literal["open", "invitation"] = Field(
+        "open", description="Whether anybody may register, or only whom a bucket has invited."
+    )
+    access_token_seconds: int = Field(900, ge=1, le=3600, description="Life of an access token.")
+    session_seconds: int = Field(
+        30 * DAY_SECONDS, ge=60, description="Life of a session of the console that nobody uses."
+    )
+    mail_token_seconds: int = Field(3600, ge=60, description="Life of what is mailed to reset a password.")
+    invitation_seconds: int = Field(14 * DAY_SECONDS, ge=60, description="Life of an invitation.")
+    sign_ins_per_minute: int = Field(
+        10, ge=1, description="Attempts to sign in, register or reset a password, for one account."
+    )
+    address_sign_ins_per_minute: int = Field(60, ge=1, description="The same, from one network address.")
+    tokens_per_minute: int = Field(120, ge=1, description="Access tokens of one refresh token or key.")
+    address_tokens_per_minute: int = Field(1200, ge=1, description="The same, from one network address.")
+    invitations_per_minute: int = Field(30, ge=1, description="Invitations that one user sends.")
+    forwarded_hops: int = Field(
+        0, ge=0, le=8, description="Proxies in front whose X-Forwarded-For names the caller's address."
+    )
+
+
+class ApiSettings(
+    LogSettings, KafkaSettings, DatabaseSettings, TenancySettings, MailSettings, AccountSettings
+):
     """The query API."""
+
+    public_url: str = Field(
+        "", description="Where clients reach this API, as buckets tell them; empty: as the request did."
+    )
 
     api_host: str = Field("127.0.0.1", description="Address that the query API listens on.")
     api_port: int = Field(8080, ge=0, le=65535, description="Port that the query API listens on; 0: any.")

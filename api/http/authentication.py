@@ -17,6 +17,7 @@ from schema.identities import (
     BUCKET_ID,
     Action,
     Caller,
+    Role,
     Scope,
     bucket_role,
     looks_like_secret,
@@ -31,11 +32,14 @@ _NO_TOKEN = frozenset({"", "null", "undefined"})
 # One row if the credential stands, none if it does not. $1: digest, $2: bucket id, $3: whether it is a key.
 _RESOLVE = """
 WITH credential AS (
-    SELECT token.secret_sha256, token.user_id, NULL::text AS scope, NULL::text AS key_bucket_id
+    SELECT token.secret_sha256, coalesce(token.user_id, key.user_id) AS user_id, key.scope,
+        key.bucket_id AS key_bucket_id
     FROM access_tokens AS token
     LEFT JOIN refresh_tokens AS refresh USING (refresh_token_id)
+    LEFT JOIN api_keys AS key ON key.key_id = token.key_id
     WHERE NOT $3::boolean AND token.secret_sha256 = $1::bytea
-        AND token.revoked_at IS NULL AND token.expires_at > now() AND refresh.revoked_at IS NULL
+        AND token.revoked_at IS NULL AND token.expires_at > now()
+        AND refresh.revoked_at IS NULL AND key.revoked_at IS NULL
     UNION ALL
     SELECT secret_sha256, user_id, scope, bucket_id
     FROM api_keys
@@ -74,6 +78,16 @@ class BucketAccess:
     bucket_id: str
     bucket_key: int
     visible_from: int
+    # The user's role in the bucket, by its own membership or the workspace's; None: none (a key, a
+    # superuser).
+    role: Role | None = None
+
+    @property
+    def effective_role(self) -> Role | None:
+        """What the caller counts as: a superuser as owner; a key has no role."""
+        if self.caller.scope is not None:
+            return None
+        return Role.OWNER if self.caller.superuser else self.role
 
 
 def credential_of(headers: Mapping[str, str]) -> Credential | None:
@@ -93,6 +107,21 @@ async def authorize(
     Raises Denied: 401 without a credential that stands, 404 for a bucket that is not there, 403 without the
     right. Raises Unavailable.
     """
+    row = await _resolved(pool, headers, bucket_id, acquire_seconds)
+    return granted(row, bucket_id, action)
+
+
+async def identify(pool: Pool, headers: Mapping[str, str], *, acquire_seconds: float) -> Caller:
+    """Who is calling, where no bucket is asked for.
+
+    Raises Denied (401 without a credential that stands), Unavailable.
+    """
+    return _caller(await _resolved(pool, headers, "", acquire_seconds))
+
+
+async def _resolved(
+    pool: Pool, headers: Mapping[str, str], bucket_id: str, acquire_seconds: float
+) -> Mapping[str, Any]:
     credential = credential_of(headers)
     if credential is None:
         raise Denied(
@@ -107,26 +136,31 @@ async def authorize(
         row = await connection.fetchrow(_RESOLVE, digest, asked_id, credential.is_key)
     if row is None or not same_digest(row["secret_sha256"], digest):
         raise _unknown(credential)
-    return granted(dict(row), bucket_id, action)
+    return dict(row)
 
 
 def granted(row: Mapping[str, Any], bucket_id: str, action: Action) -> BucketAccess:
     """The decision over a row of the query above. Raises Denied (404, 403). Pure."""
     if row["bucket_key"] is None:
         raise Denied("no bucket of this id", status=404)
-    caller = Caller(
-        user_id=row["user_id"],
-        superuser=row["superuser"],
-        scope=None if row["scope"] is None else Scope(row["scope"]),
-        key_bucket_id=row["key_bucket_id"],
-    )
-    if not may(caller, action, bucket_id, bucket_role(row["bucket_role"], row["workspace_role"])):
+    caller = _caller(row)
+    role = bucket_role(row["bucket_role"], row["workspace_role"])
+    if not may(caller, action, bucket_id, role):
         raise Denied(f"this credential does not allow to {action.value.replace('_', ' ')} in this bucket")
     retention_days = row["retention_days"]
     visible_from = 0
     if retention_days is not None:
         visible_from = max(0, row["now_microseconds"] - retention_days * _DAY_MICROSECONDS)
-    return BucketAccess(caller, bucket_id, row["bucket_key"], visible_from)
+    return BucketAccess(caller, bucket_id, row["bucket_key"], visible_from, role)
+
+
+def _caller(row: Mapping[str, Any]) -> Caller:
+    return Caller(
+        user_id=row["user_id"],
+        superuser=row["superuser"],
+        scope=None if row["scope"] is None else Scope(row["scope"]),
+        key_bucket_id=row["key_bucket_id"],
+    )
 
 
 def _unknown(credential: Credential) -> Denied:

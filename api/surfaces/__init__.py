@@ -1,7 +1,8 @@
 """The dialects that the query API speaks, one file each.
 
 ``fields`` (parameters as clients send them: numbers as texts, moments in two forms), ``answers`` (the
-receipt that an answer waits for, and what it had to leave out), then ``bucket_events`` (events of a bucket:
-list, histogram, names, deletion), ``devices`` (times and counts of a device's events),
+receipt that an answer waits for, and what it had to leave out), ``requests`` (bodies, checked by models),
+``oauth`` (signing in and out), ``buckets`` (a folder: buckets, members, plans), then ``bucket_events``
+(events of a bucket: list, histogram, names, deletion), ``devices`` (times and counts of a device's events),
 ``device_data`` (events of a stream by device).
 """

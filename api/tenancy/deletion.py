@@ -1,9 +1,10 @@
-"""Empty a bucket for good: a new internal key, and fences at the log's end, in one transaction.
+"""Empty a bucket for good: a new internal key, and fences at the log's end, in one transaction. Or end it.
 
 Neighbours: ``log_ends`` (where the fences go), the writer (drops what lies before a fence, and learns the
 new key from the bucket's row), maintenance (purges what a retired key has left). Guarantee: nothing that
 was accepted before the call comes back, in rows or in counts; nothing that is sent after it returned
-is dropped.
+is dropped. A bucket that is deleted as a whole needs no fence at an offset: its row stays behind, marked, and
+the writer drops whatever still comes for it, events and node reports, however late.
 """
 
 from __future__ import annotations
@@ -40,6 +41,38 @@ WITH fresh AS (
 )
 UPDATE bucket_keys SET retired_at = now() WHERE bucket_key = $2
 """
+# Its key is retired without a successor. The row stays, empty of what anybody could still use.
+_DELETE = """
+UPDATE buckets SET deleted_at = now(), secret_id_encrypted = NULL, secret_id_sha256 = NULL,
+    subscription_id = NULL, subscribed_at = NULL
+WHERE bucket_id = $1
+"""
+_RETIRE_KEY = "UPDATE bucket_keys SET retired_at = now() WHERE bucket_key = $1"
+_BELONGINGS = (
+    "DELETE FROM api_keys WHERE bucket_id = $1",
+    "DELETE FROM bucket_members WHERE bucket_id = $1",
+    "DELETE FROM bucket_invitations WHERE bucket_id = $1",
+    "DELETE FROM bucket_user_options WHERE bucket_id = $1",
+    "DELETE FROM bucket_feedback WHERE bucket_id = $1",
+    "DELETE FROM devices WHERE bucket_id = $1",
+    "DELETE FROM node_retirements WHERE bucket_id = $1",
+)
+
+
+async def delete_bucket(pool: Pool, bucket_id: str, *, acquire_seconds: float) -> None:
+    """End a bucket: from the commit on nobody sees it, its keys open nothing, and nothing is stored for it.
+
+    Its rows, counts and node reports go in the background (maintenance), as those of an emptied bucket do.
+    Raises Denied (404 when it is gone), Unavailable.
+    """
+    async with acquired(pool, acquire_seconds) as connection, connection.transaction():
+        bucket_key = await connection.fetchval(_LOCK_BUCKET, bucket_id)
+        if bucket_key is None:
+            raise Denied("no bucket of this id", status=404)
+        await connection.execute(_DELETE, bucket_id)
+        await connection.execute(_RETIRE_KEY, bucket_key)
+        for statement in _BELONGINGS:
+            await connection.execute(statement, bucket_id)
 
 
 async def empty_bucket(

@@ -30,8 +30,8 @@ SCOPES = {
 }
 ROLES: dict[Role | None, set[Action]] = {
     None: set(),
-    Role.USER: {Action.READ, Action.WRITE},
-    Role.ADMIN: {Action.READ, Action.WRITE, Action.DELETE_EVENTS, Action.MANAGE},
+    Role.USER: {Action.READ, Action.SEE_MEMBERS, Action.WRITE},
+    Role.ADMIN: {Action.READ, Action.SEE_MEMBERS, Action.WRITE, Action.DELETE_EVENTS, Action.MANAGE},
     Role.OWNER: set(Action),
 }
 

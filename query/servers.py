@@ -1,0 +1,252 @@
+"""Which servers a bucket has heard from: counts from the coarsest rungs, first and last moments from raw
+rows.
+
+A rung says in which of its periods a server was first and last heard; the raw rows of one hour and one
+name, by their index, say when exactly. Where those are gone, the start of the period has to do. Nodes come
+from their reports, one step of the index for each node.
+"""
+
+# ruff: noqa: S608 - whatever comes from a request is a parameter; tables and columns come from schema.tables.
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from query.execute import AnyConnection, fetch, planned
+from query.plan import Plan
+from query.request import Filters, Range, Scope, moment
+from query.sql import Arguments, Statement, tenancy, where_clause
+from schema.tables import EVENT_COUNTS_HOUR
+
+MAX_SERVERS = 10_000
+# Days whose hours are looked at for exact moments; further ones keep the day's precision.
+_MAX_EDGE_DAYS = 200
+_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+# A report holds for three of its intervals.
+_HOLDS_INTERVALS = 3
+
+_NODES = f"""
+WITH RECURSIVE node AS (
+    (SELECT ip, host FROM node_reports WHERE bucket_id = $1 ORDER BY ip, host LIMIT 1)
+    UNION ALL
+    SELECT following.ip, following.host FROM node, LATERAL (
+        SELECT ip, host FROM node_reports
+        WHERE bucket_id = $1 AND (ip, host) > (node.ip, node.host) ORDER BY ip, host LIMIT 1
+    ) AS following
+)
+SELECT node.ip, node.host, latest.version, latest.observed_at AS last_seen, earliest.first_seen,
+    CASE WHEN latest.observed_at < now() - make_interval(secs => {_HOLDS_INTERVALS} * latest.interval_seconds)
+        THEN 'OFFLINE' ELSE latest.status END AS status
+FROM node
+CROSS JOIN LATERAL (
+    SELECT version, status, observed_at, interval_seconds FROM node_reports
+    WHERE bucket_id = $1 AND ip = node.ip AND host = node.host ORDER BY observed_at DESC LIMIT 1
+) AS latest
+CROSS JOIN LATERAL (
+    SELECT observed_at AS first_seen FROM node_reports
+    WHERE bucket_id = $1 AND ip = node.ip AND host = node.host AND observed_at >= $2
+    ORDER BY observed_at LIMIT 1
+) AS earliest
+WHERE NOT EXISTS (
+    SELECT FROM node_retirements AS retired
+    WHERE retired.bucket_id = $1 AND retired.ip = node.ip AND retired.host = node.host
+        AND retired.retired_at >= latest.observed_at
+)
+LIMIT {MAX_SERVERS}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine by its newest report."""
+
+    ip: str
+    host: str
+    version: str
+    status: str
+    first_seen: datetime
+    last_seen: datetime
+
+
+@dataclass(slots=True)
+class Server:
+    """What was heard from one server. ``node``: the newest report of a host of the same name."""
+
+    name: str
+    first_seen: datetime
+    last_seen: datetime
+    apps: set[str] = field(default_factory=set)
+    event_count: int = 0
+    node: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """A period in which a server was first, or last, heard: to be looked at more closely."""
+
+    server: str
+    start: datetime
+    end: datetime
+    is_last: bool
+
+
+async def servers_of(connection: AnyConnection, scope: Scope, bucket_id: str) -> list[Server]:
+    """The servers of one bucket by name, in the snapshot of ``connection``'s REPEATABLE READ transaction."""
+    seen = Range().seen_by(scope)
+    way = await planned(connection, seen, None, {"app", "server"})
+    found: dict[str, Server] = {}
+    edges: dict[tuple[str, bool], _Edge] = {}
+    if way.slices:
+        for row in await fetch(connection, _counts(scope, way)):
+            _add(found, edges, row)
+        await _sharpen(connection, scope, found, list(edges.values()))
+    for row in await connection.fetch(_NODES, bucket_id, moment(scope.visible_from)):
+        _add_node(found, Node(**dict(row)))
+    return [found[name] for name in sorted(found)]
+
+
+def _counts(scope: Scope, way: Plan) -> Statement:
+    """Rows (position of the slice, server, app, event_count, first, last), in order of time."""
+    arguments = Arguments()
+    parts = []
+    for position, piece in enumerate(way.slices):
+        where = where_clause(scope, piece, Filters(), arguments) + " AND server <> ''"
+        table, at, count, seconds = "events", "observed_at", "count(*)", 0
+        if piece.rung is not None:
+            table, at, count = piece.rung.table, "period", "sum(event_count)"
+            seconds = piece.rung.period_seconds
+        parts.append(
+            f"SELECT {position} AS position, {seconds} AS seconds,"
+            f" server, app, {count}::bigint AS event_count, min({at}) AS first, max({at}) AS last"
+            f" FROM {table} {where} GROUP BY server, app"
+        )
+    return Statement("\nUNION ALL\n".join(parts) + "\nORDER BY position", tuple(arguments.values))
+
+
+def _add(found: dict[str, Server], edges: dict[tuple[str, bool], _Edge], row: asyncpg.Record) -> None:
+    name, first, last = row["server"], row["first"], row["last"]
+    server = found.get(name)
+    if server is None:
+        if len(found) >= MAX_SERVERS:
+            return
+        server = found[name] = Server(name, first, last)
+        _edge(edges, name, first, row["seconds"], is_last=False)
+        _edge(edges, name, last, row["seconds"], is_last=True)
+    else:
+        if first < server.first_seen:
+            server.first_seen = first
+            _edge(edges, name, first, row["seconds"], is_last=False)
+        if last >= server.last_seen:
+            server.last_seen = last
+            _edge(edges, name, last, row["seconds"], is_last=True)
+    server.apps.add(row["app"])
+    server.event_count += row["event_count"]
+
+
+def _edge(
+    edges: dict[tuple[str, bool], _Edge], server: str, at: datetime, seconds: int, *, is_last: bool
+) -> None:
+    if seconds == 0:
+        edges.pop((server, is_last), None)
+    else:
+        edges[server, is_last] = _Edge(server, at, at + timedelta(seconds=seconds), is_last)
+
+
+async def _sharpen(
+    connection: AnyConnection, scope: Scope, found: dict[str, Server], edges: list[_Edge]
+) -> None:
+    """Replace periods by the moments of the rows in them."""
+    edges = await _to_hours(connection, scope, edges)
+    for is_last in (False, True):
+        asked = [edge for edge in edges if edge.is_last is is_last]
+        if not asked:
+            continue
+        for row in await fetch(
+            connection, _probe(scope, await _named(connection, scope, asked), is_last=is_last)
+        ):
+            server = found[row["server"]]
+            if is_last:
+                server.last_seen = row["at"]
+            else:
+                server.first_seen = row["at"]
+
+
+async def _to_hours(connection: AnyConnection, scope: Scope, edges: list[_Edge]) -> list[_Edge]:
+    """The same edges, each as one hour; those of days too many are left out."""
+    days = sorted({edge.start for edge in edges if edge.end - edge.start == _DAY})[-_MAX_EDGE_DAYS:]
+    hours = {edge for edge in edges if edge.end - edge.start == _HOUR}
+    if days:
+        arguments = Arguments()
+        inside = tuple(day + hour * _HOUR for day in days for hour in range(24))
+        text = (
+            "SELECT server, date_trunc('day', period, 'UTC') AS day,"
+            f" min(period) AS first, max(period) AS last FROM {EVENT_COUNTS_HOUR.table}"
+            f" WHERE {tenancy(scope.bucket_keys, arguments)}"
+            f" AND period = ANY ({arguments(inside, 'timestamptz[]')}) AND server <> '' GROUP BY 1, 2"
+        )
+        rows = await fetch(connection, Statement(text, tuple(arguments.values)))
+        known = {(row["server"], row["day"]): row for row in rows}
+        for edge in edges:
+            row = known.get((edge.server, edge.start))
+            if row is not None and edge.end - edge.start == _DAY:
+                start = row["last" if edge.is_last else "first"]
+                hours.add(_Edge(edge.server, start, start + _HOUR, edge.is_last))
+    return list(hours)
+
+
+async def _named(connection: AnyConnection, scope: Scope, edges: list[_Edge]) -> list[tuple[_Edge, str]]:
+    """Each edge with the names that its server sent in that hour."""
+    arguments = Arguments()
+    starts = tuple(sorted({edge.start for edge in edges}))
+    text = (
+        f"SELECT DISTINCT server, name, period FROM {EVENT_COUNTS_HOUR.table}"
+        f" WHERE {tenancy(scope.bucket_keys, arguments)}"
+        f" AND period = ANY ({arguments(starts, 'timestamptz[]')}) AND server <> ''"
+    )
+    wanted = {(edge.server, edge.start): edge for edge in edges}
+    rows = await fetch(connection, Statement(text, tuple(arguments.values)))
+    return [
+        (wanted[row["server"], row["period"]], row["name"])
+        for row in rows
+        if (row["server"], row["period"]) in wanted
+    ]
+
+
+def _probe(scope: Scope, named: Iterable[tuple[_Edge, str]], *, is_last: bool) -> Statement:
+    """Rows (server, at): the first, or last, row of each server within its hour."""
+    arguments = Arguments()
+    pairs = list(named)
+    columns = [
+        arguments(tuple(edge.server for edge, _ in pairs), "text[]"),
+        arguments(tuple(name for _, name in pairs), "text[]"),
+        arguments(tuple(edge.start for edge, _ in pairs), "timestamptz[]"),
+    ]
+    order, pick = ("DESC", "max") if is_last else ("ASC", "min")
+    text = f"""
+SELECT probe.server, {pick}(hit.observed_at) AS at
+FROM unnest({", ".join(columns)}) AS probe (server, name, hour)
+CROSS JOIN LATERAL (
+    SELECT observed_at FROM events
+    WHERE {tenancy(scope.bucket_keys, arguments)} AND name = probe.name AND server = probe.server
+        AND observed_at >= probe.hour AND observed_at < probe.hour + INTERVAL '1 hour'
+    ORDER BY observed_at {order} LIMIT 1
+) AS hit
+GROUP BY probe.server
+"""
+    return Statement(text, tuple(arguments.values))
+
+
+def _add_node(found: dict[str, Server], node: Node) -> None:
+    server = found.get(node.host)
+    if server is None:
+        if len(found) >= MAX_SERVERS:
+            return
+        server = found[node.host] = Server(node.host, node.first_seen, node.last_seen)
+    server.first_seen = min(server.first_seen, node.first_seen)
+    server.last_seen = max(server.last_seen, node.last_seen)
+    if server.node is None or server.node.last_seen < node.last_seen:
+        server.node = node
