@@ -3,6 +3,6 @@
 In the order in which a request meets them: ``serving`` (the listening socket, slow and idle
 connections, the stop), ``problems`` (the request's id, and the one place that turns an error into an
 answer), ``authentication`` (who is calling, and may they), ``readable`` (all buckets that a caller may
-read), ``bodies`` (a body with bounds, and JSON out of it), ``pieces`` (a long answer, sent while it is
-made), ``health`` (/healthz, /readyz, /metrics).
+read), ``bodies`` (a body with bounds, and JSON out of it), ``encodings`` (a packed body, unpacked with
+bounds), ``pieces`` (a long answer, sent while it is made), ``health`` (/healthz, /readyz, /metrics).
 """

@@ -9,23 +9,20 @@ whatever is no JSON, or none that can be kept, into Invalid.
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from api.http.encodings import Decompressor, decompressor_of
 from schema.errors import Invalid, Overloaded, TooLarge, UnsupportedEncoding
 
 _STEP_BYTES = 64 * 1024
-# Each member of a gzip body costs a decompressor: a body of nothing but members must not keep us busy.
-_MAX_MEMBERS = 64
 _DEFAULT_NESTING = 64
-_GZIP_WINDOW = 31
 
 
 class Allowance:
@@ -61,16 +58,6 @@ class BodyLimits:
     arrival_seconds: float
 
 
-class Decompressor(Protocol):
-    """One content encoding's reader."""
-
-    def feed(self, chunk: bytes, room_bytes: int) -> bytes:
-        """Unpack ``chunk``, to one byte more than ``room_bytes`` at most. Raises Invalid if corrupt."""
-
-    def finish(self) -> None:
-        """Raises Invalid unless the stream has ended."""
-
-
 async def read_body(request: web.Request, limits: BodyLimits, allowance: Allowance) -> bytes:
     """The whole body, unpacked.
 
@@ -85,7 +72,7 @@ async def read_body(request: web.Request, limits: BodyLimits, allowance: Allowan
         if len(body) > limits.max_bytes:
             raise _too_large(limits)
         return body
-    decompressor = _decompressor(encoding)
+    decompressor = decompressor_of(encoding)
     if (request.content_length or 0) > limits.max_bytes:
         raise _too_large(limits)
     with allowance.share() as take:
@@ -129,54 +116,6 @@ async def _arrived(
 
 def _too_large(limits: BodyLimits) -> TooLarge:
     return TooLarge(f"body: more than {limits.max_bytes} bytes; send it in several requests")
-
-
-def _decompressor(encoding: str | None) -> Decompressor | None:
-    """The reader of one content encoding; deflate and zstd will stand here too."""
-    match (encoding or "identity").strip().lower():
-        case "identity" | "":
-            return None
-        case "gzip" | "x-gzip":
-            return GzipMembers()
-        case other:
-            raise UnsupportedEncoding(f"Content-Encoding: {other[:40]!r} is not read here; send gzip or none")
-
-
-class GzipMembers:
-    """A gzip stream of one or several members, each with its end and its checksum."""
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(_GZIP_WINDOW)
-        self._members = 1
-        self._begun = False
-
-    def feed(self, chunk: bytes, room_bytes: int) -> bytes:
-        """Unpack ``chunk``; stops one byte past ``room_bytes``, so that the caller sees the excess."""
-        pieces = []
-        left = room_bytes + 1
-        while chunk and left > 0:
-            if self._member.eof:
-                self._next_member()
-            self._begun = True
-            try:
-                piece = self._member.decompress(chunk, left)
-            except zlib.error as error:
-                raise Invalid(f"body: corrupt gzip ({error}); send it again") from error
-            left -= len(piece)
-            pieces.append(piece)
-            chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-        return b"".join(pieces)
-
-    def finish(self) -> None:
-        """Raises Invalid unless the last member has ended."""
-        if not self._begun or not self._member.eof:
-            raise Invalid("body: the gzip stream breaks off before its end; send all of it")
-
-    def _next_member(self) -> None:
-        self._members += 1
-        if self._members > _MAX_MEMBERS:
-            raise Invalid(f"body: more than {_MAX_MEMBERS} gzip members; send it as one stream")
-        self._member = zlib.decompressobj(_GZIP_WINDOW)
 
 
 def media_type(request: web.Request) -> str:

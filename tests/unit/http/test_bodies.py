@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
+import random
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
+import zstandard
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from api.http.bodies import Allowance, BodyLimits, GzipMembers, nested_deeper, parse_json, read_body
+from api.http.bodies import Allowance, BodyLimits, nested_deeper, parse_json, read_body
+from api.http.encodings import Decompressor, decompressor_of
 from api.http.problems import door
 from api.http.serving import Listening, listening
 from schema.errors import Invalid
@@ -45,7 +48,30 @@ async def post(url: str, body: Any, encoding: str | None = None) -> tuple[int, A
         return answer.status, await answer.json(content_type=None)
 
 
-PACKED = gzip.compress(bytes(range(256)) * 100)
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+def reader(encoding: str) -> Decompressor:
+    found = decompressor_of(encoding)
+    assert found is not None
+    return found
+
+
+PLAIN = bytes(range(256)) * 100 + random.Random(1).randbytes(3000)
+PACKED = gzip.compress(PLAIN)
+STREAMS = {
+    "gzip": ("gzip", PACKED),
+    "deflate": ("deflate", zlib.compress(PLAIN)),
+    "raw deflate": ("deflate", raw_deflate(PLAIN)),
+    "zstd": ("zstd", zstandard.ZstdCompressor(write_checksum=True).compress(PLAIN)),
+}
+# A frame that asks for a window of 128 MiB.
+_wide = zstandard.ZstdCompressor(
+    compression_params=zstandard.ZstdCompressionParameters(window_log=27, write_content_size=False)
+).compressobj()
+WIDE = _wide.compress(b"x") + _wide.flush()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +92,25 @@ PACKED = gzip.compress(bytes(range(256)) * 100)
         (PACKED + b"more", "gzip", 400, None),
         (b"no gzip", "gzip", 400, None),
         (b"", "gzip", 400, None),
-        (zlib.compress(b"x"), "deflate", 415, None),
+        (zlib.compress(b"x" * LIMIT), "deflate", 200, LIMIT),
+        (zlib.compress(b"x" * (LIMIT + 1)), "deflate", 413, None),
+        (zlib.compress(b"x" * 50_000_000), "deflate", 413, None),
+        (raw_deflate(b"x" * LIMIT), "Deflate", 200, LIMIT),
+        (raw_deflate(b"x" * (LIMIT + 1)), "deflate", 413, None),
+        (zlib.compress(b"x") + b"more", "deflate", 400, None),
+        (zlib.compress(b"x") * 2, "deflate", 400, None),
+        (zlib.compress(b"x")[:-4] + b"\0" * 4, "deflate", 400, None),
+        (b"\xffno deflate", "deflate", 400, None),
+        (b"", "deflate", 400, None),
+        (zstandard.compress(b"x" * LIMIT), "zstd", 200, LIMIT),
+        (zstandard.compress(b"x" * (LIMIT + 1)), "zstd", 413, None),
+        (zstandard.compress(bytes(500_000_000)), "zstd", 413, None),
+        (zstandard.compress(b"a" * 50) + zstandard.compress(b"b" * 60), "zstd", 200, 110),
+        (zstandard.compress(b"a") * 65, "zstd", 400, None),
+        (zstandard.compress(b"x") + b"more", "zstd", 400, None),
+        (WIDE, "zstd", 400, None),
+        (b"no zstd", "zstd", 400, None),
+        (b"", "zstd", 400, None),
         (b"x", "br", 415, None),
         (b"x", "gzip, gzip", 415, None),
     ],
@@ -82,17 +126,33 @@ async def test_bodies_are_read_whole_or_refused(
         assert answer["detail"]
 
 
-@pytest.mark.parametrize("cut", range(0, len(PACKED), 37))
-def test_no_truncation_of_a_gzip_stream_is_taken(cut: int) -> None:
-    stream = GzipMembers()
-    stream.feed(PACKED[:cut], LIMIT)
-    with pytest.raises(Invalid):
-        stream.finish()
+@pytest.mark.parametrize("encoding", sorted(STREAMS))
+def test_no_truncation_is_taken(encoding: str) -> None:
+    name, packed = STREAMS[encoding]
+    for cut in range(0, len(packed), max(1, len(packed) // 60)):
+        stream = reader(name)
+        stream.feed(packed[:cut], LIMIT)
+        with pytest.raises(Invalid, match="breaks off"):
+            stream.finish()
+
+
+@pytest.mark.parametrize("encoding", sorted(STREAMS))
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_stream_in_pieces_is_the_same(encoding: str, step: int) -> None:
+    name, packed = STREAMS[encoding]
+    stream = reader(name)
+    pieces = [stream.feed(packed[start : start + step], LIMIT) for start in range(0, len(packed), step)]
+    stream.finish()
+    assert b"".join(pieces) == PLAIN
 
 
 def test_a_bomb_is_stopped_while_it_unpacks() -> None:
-    stream = GzipMembers()
-    assert len(stream.feed(gzip.compress(b"x" * 10_000_000), 1000)) == 1001
+    bomb = bytes(100_000_000)
+    assert len(reader("gzip").feed(gzip.compress(bomb, 1), 1000)) == 1001
+    assert len(reader("deflate").feed(zlib.compress(bomb, 1), 1000)) == 1001
+    assert len(reader("deflate").feed(raw_deflate(bomb), 1000)) == 1001
+    # Where the library has no bound of its own, one small step of the packed bytes is the bound.
+    assert 1000 < len(reader("zstd").feed(zstandard.compress(bomb), 1000)) < 10_000_000
 
 
 async def test_a_body_in_chunks_is_bounded_too(url: str) -> None:
