@@ -6,6 +6,7 @@ part of a range is read from which rung of the ladder, and which from raw rows),
 the tenancy predicate in each part), ``execute`` (one snapshot, one deadline, retries), then what comes
 back: ``series`` (points of a histogram), ``events`` (rows, newest first), ``metadata`` (names and counts by
 app), ``servers`` (which machines were heard from), ``journal`` (times and counts of a device's events),
-``streams`` (events of several devices, by what ``filters`` lets through of their data). Imports schema
-only. docs/query.md and docs/streams.md tell the rules in words.
+``streams`` (events of several devices, by what ``filters`` lets through of their data), ``uptime`` (what
+nodes reported of a day). Imports schema only. docs/query.md, docs/streams.md, docs/devices.md and
+docs/node-statistics.md tell the rules in words.
 """

@@ -1,0 +1,78 @@
+-- The nodes of a bucket on one UTC day, by host and ip. A report holds until the node's next one, for at most three
+-- of its intervals; then the node is OFFLINE. $1: bucket id, $2: start of the day, $3: its end, or now if that is
+-- earlier, $4: reports up to here are too old for a node to be listed.
+-- Innermost: the report that holds from before the day, and those of the day, each with the moment of the next one;
+-- then the retirement that ends it, if any; then from when to when it counts as observed, and as online.
+-- The nodes are found by hopping in the index from one to the next: seven days of reports are not read for them.
+WITH RECURSIVE nodes AS (
+    (
+        SELECT ip, host FROM node_reports
+        WHERE bucket_id = $1::text AND observed_at > $4::timestamptz AND observed_at < $3::timestamptz
+        ORDER BY ip, host LIMIT 1
+    )
+    UNION ALL
+    SELECT following.ip, following.host
+    FROM nodes
+    CROSS JOIN LATERAL (
+        SELECT ip, host FROM node_reports
+        WHERE bucket_id = $1::text AND (ip, host) > (nodes.ip, nodes.host)
+            AND observed_at > $4::timestamptz AND observed_at < $3::timestamptz
+        ORDER BY ip, host LIMIT 1
+    ) AS following
+)
+SELECT nodes.ip, nodes.host, day.uptime_percent, day.average_latency_ms, day.version, day.status,
+    day.last_updated_at, day.last_latency_ms
+FROM nodes
+CROSS JOIN LATERAL (
+    SELECT array_agg(retired_at) AS moments
+    FROM node_retirements
+    WHERE bucket_id = $1::text AND ip = nodes.ip AND host = nodes.host AND retired_at < $3::timestamptz
+) AS retirements
+CROSS JOIN LATERAL (
+    SELECT
+        round(
+            100 * extract(epoch FROM coalesce(sum(online_until - held_from) FILTER (
+                WHERE status = 'ONLINE' AND online_until > held_from), INTERVAL '0'))
+            / extract(epoch FROM sum(observed_until - held_from) FILTER (WHERE observed_until > held_from)),
+            2
+        )::double precision AS uptime_percent,
+        round(avg(latency_ms::numeric) FILTER (WHERE observed_at >= $2::timestamptz))::double precision
+            AS average_latency_ms,
+        last(version, observed_at) AS version,
+        CASE WHEN last(held_until, observed_at) < $3::timestamptz THEN 'OFFLINE'
+            ELSE last(status, observed_at) END AS status,
+        max(observed_at) AS last_updated_at,
+        last(latency_ms, observed_at) FILTER (WHERE latency_ms IS NOT NULL) AS last_latency_ms,
+        last(retired_at, observed_at) AS retired_at
+    FROM (
+        SELECT *,
+            greatest(observed_at, $2::timestamptz) AS held_from,
+            least(next_at, retired_at) AS observed_until,
+            least(next_at, retired_at, held_until) AS online_until
+        FROM (
+            SELECT *,
+                observed_at + make_interval(secs => 3 * interval_seconds) AS held_until,
+                CASE WHEN retirements.moments IS NOT NULL THEN (
+                    SELECT min(retired_at) FROM unnest(retirements.moments) AS retired_at
+                    WHERE retired_at >= in_order.observed_at AND retired_at < in_order.next_at
+                ) END AS retired_at
+            FROM (
+                SELECT *, lead(observed_at, 1, $3::timestamptz) OVER (ORDER BY observed_at) AS next_at
+                FROM (
+                    (
+                        SELECT observed_at, version, status, latency_ms, interval_seconds FROM node_reports
+                        WHERE bucket_id = $1::text AND ip = nodes.ip AND host = nodes.host
+                            AND observed_at < $2::timestamptz
+                        ORDER BY observed_at DESC LIMIT 1
+                    )
+                    UNION ALL
+                    SELECT observed_at, version, status, latency_ms, interval_seconds FROM node_reports
+                    WHERE bucket_id = $1::text AND ip = nodes.ip AND host = nodes.host
+                        AND observed_at >= $2::timestamptz AND observed_at < $3::timestamptz
+                ) AS reports
+            ) AS in_order
+        ) AS ended
+    ) AS held
+) AS day
+WHERE day.uptime_percent IS NOT NULL AND day.retired_at IS NULL
+ORDER BY nodes.host COLLATE "C", nodes.ip COLLATE "C"
