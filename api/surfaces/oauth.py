@@ -15,7 +15,7 @@ from aiohttp import web
 from pydantic import Field, StringConstraints
 
 from api.http.authentication import credential_of, identify
-from api.surfaces.requests import Body, Inbox, Text, checked
+from api.surfaces.requests import Body, Inbox, Storable, checked
 from api.tenancy.accounts import Accounts
 from api.tenancy.attempts import Attempts
 from api.tenancy.tokens import Tokens, TokenStore
@@ -26,10 +26,10 @@ from schema.settings import ApiSettings
 
 PREFIX = "/api/oauth"
 
-Email = Annotated[Text, StringConstraints(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
-Secret = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
-Name = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Password = Annotated[Text, StringConstraints(min_length=1, max_length=1024)]
+Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"), Storable]
+Secret = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
+Password = Annotated[str, StringConstraints(min_length=1, max_length=1024), Storable]
 
 
 class RefreshGrant(Body):
@@ -37,7 +37,7 @@ class RefreshGrant(Body):
 
     grant_type: Literal["refresh_token"]
     refresh_token: Secret
-    client_id: Annotated[Text, StringConstraints(max_length=200)] | int | None = None
+    client_id: Annotated[str, StringConstraints(max_length=200), Storable] | int | None = None
 
 
 class PasswordGrant(Body):
@@ -46,7 +46,7 @@ class PasswordGrant(Body):
     grant_type: Literal["password"]
     email: Email
     password: Password
-    client_id: Annotated[Text, StringConstraints(max_length=200)] | int | None = None
+    client_id: Annotated[str, StringConstraints(max_length=200), Storable] | int | None = None
 
 
 class CredentialsGrant(Body):
@@ -71,7 +71,7 @@ class Registration(Body):
     email: Email
     password: Password
     invitation: Secret | None = None
-    client_id: Annotated[Text, StringConstraints(max_length=200)] | int | None = None
+    client_id: Annotated[str, StringConstraints(max_length=200), Storable] | int | None = None
 
 
 class Reset(Body):

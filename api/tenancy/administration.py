@@ -98,9 +98,14 @@ def create_workspace(connection: Connection, name: str) -> str:
 
 
 def create_user(
-    connection: Connection, email: str, *, username: str | None = None, superuser: bool = False
+    connection: Connection,
+    email: str,
+    *,
+    username: str | None = None,
+    superuser: bool = False,
+    password_hash: str | None = None,
 ) -> str:
-    """Make a user; returns the id.
+    """Make a user, whose address is taken for his own on the administrator's word; returns the id.
 
     Raises:
         Invalid: the address is somebody's already, in whatever case.
@@ -109,8 +114,9 @@ def create_user(
     try:
         with connection.transaction():
             connection.execute(
-                "INSERT INTO users (user_id, email, username, superuser) VALUES (%s, %s, %s, %s)",
-                (user_id, email, username or email.partition("@")[0], superuser),
+                "INSERT INTO users (user_id, email, username, superuser, password_hash, email_confirmed_at)"
+                " VALUES (%s, %s, %s, %s, %s, now())",
+                (user_id, email, username or email.partition("@")[0], superuser, password_hash),
             )
     except psycopg.errors.UniqueViolation:
         raise Invalid(f"{email} is the address of a user already") from None
@@ -126,14 +132,21 @@ def add_workspace_member(connection: Connection, workspace_id: str, user_id: str
     )
 
 
-def create_bucket(connection: Connection, workspace_id: str, name: str, *, owner_id: str) -> str:
+def create_bucket(
+    connection: Connection,
+    workspace_id: str,
+    name: str,
+    *,
+    owner_id: str,
+    retention_days: int | None = None,
+) -> str:
     """Make a bucket with its first key for rows and its owner; returns its id (24 hex digits)."""
     bucket_id = new_bucket_id()
     connection.execute(
         "WITH fresh AS (INSERT INTO bucket_keys (bucket_id) VALUES (%(bucket)s) RETURNING bucket_key)"
-        " INSERT INTO buckets (bucket_id, bucket_key, workspace_id, name)"
-        " SELECT %(bucket)s, bucket_key, %(workspace)s, %(name)s FROM fresh",
-        {"bucket": bucket_id, "workspace": workspace_id, "name": name},
+        " INSERT INTO buckets (bucket_id, bucket_key, workspace_id, name, retention_days)"
+        " SELECT %(bucket)s, bucket_key, %(workspace)s, %(name)s, %(retention)s FROM fresh",
+        {"bucket": bucket_id, "workspace": workspace_id, "name": name, "retention": retention_days},
     )
     connection.execute(
         "INSERT INTO bucket_members (bucket_id, user_id, role) VALUES (%s, %s, %s)",

@@ -21,7 +21,7 @@ from schema.errors import Denied
 T = TypeVar("T")
 _ATTEMPTS = 5
 
-_LOCK_BUCKET = "SELECT bucket_key FROM buckets WHERE bucket_id = $1 AND deleted_at IS NULL FOR UPDATE"
+LOCK_BUCKET = "SELECT bucket_key FROM buckets WHERE bucket_id = $1 AND deleted_at IS NULL FOR UPDATE"
 # An epoch grows when the log began anew, and offsets with it, so the greater pair is the later fence.
 _FENCE = """
 INSERT INTO fences (bucket_id, topic, partition, epoch, fence_offset, fenced_at)
@@ -42,13 +42,19 @@ WITH fresh AS (
 UPDATE bucket_keys SET retired_at = now() WHERE bucket_key = $2
 """
 # Its key is retired without a successor. The row stays, empty of what anybody could still use.
+# In the order in which they run, each with the bucket's id as $1.
 _DELETE = """
 UPDATE buckets SET deleted_at = now(), secret_id_encrypted = NULL, secret_id_sha256 = NULL,
     subscription_id = NULL, subscribed_at = NULL
 WHERE bucket_id = $1
 """
-_RETIRE_KEY = "UPDATE bucket_keys SET retired_at = now() WHERE bucket_key = $1"
-_BELONGINGS = (
+_RETIRE_KEY = """
+UPDATE bucket_keys SET retired_at = now()
+WHERE bucket_key = (SELECT bucket_key FROM buckets WHERE bucket_id = $1)
+"""
+DELETE_BUCKET = (
+    _DELETE,
+    _RETIRE_KEY,
     "DELETE FROM api_keys WHERE bucket_id = $1",
     "DELETE FROM bucket_members WHERE bucket_id = $1",
     "DELETE FROM bucket_invitations WHERE bucket_id = $1",
@@ -66,12 +72,9 @@ async def delete_bucket(pool: Pool, bucket_id: str, *, acquire_seconds: float) -
     Raises Denied (404 when it is gone), Unavailable.
     """
     async with acquired(pool, acquire_seconds) as connection, connection.transaction():
-        bucket_key = await connection.fetchval(_LOCK_BUCKET, bucket_id)
-        if bucket_key is None:
+        if await connection.fetchval(LOCK_BUCKET, bucket_id) is None:
             raise Denied("no bucket of this id", status=404)
-        await connection.execute(_DELETE, bucket_id)
-        await connection.execute(_RETIRE_KEY, bucket_key)
-        for statement in _BELONGINGS:
+        for statement in DELETE_BUCKET:
             await connection.execute(statement, bucket_id)
 
 
@@ -103,7 +106,7 @@ async def empty_bucket(
                 acquired(pool, acquire_seconds) as connection,
                 connection.transaction(isolation="repeatable_read"),
             ):
-                bucket_key = await connection.fetchval(_LOCK_BUCKET, bucket_id)
+                bucket_key = await connection.fetchval(LOCK_BUCKET, bucket_id)
                 if bucket_key is None:
                     raise Denied("no bucket of this id", status=404)
                 counted = await count(connection, bucket_key)

@@ -3,7 +3,7 @@
 In the order in which a person meets them: `app` (the commands and their options, nothing else), `up` (from
 nothing to a running stack, in the foreground or left behind, and down again), `screens` (what is shown
 meanwhile, and at the end), `status`, `logs`, `checkup` (the findings of `weir doctor`), `database` (which one
-is meant, and its migration), `keys`.
+is meant, and its migration), `keys`, `tenants` (users, workspaces, buckets).
 """
 
 import importlib

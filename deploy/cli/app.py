@@ -17,6 +17,12 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys of a bucket: create, list, revoke.")
 app.add_typer(keys, name="key")
+users = typer.Typer(no_args_is_help=True, help="Users: create, list, superuser, password.")
+app.add_typer(users, name="user")
+workspaces = typer.Typer(no_args_is_help=True, help="Workspaces: create, list, add-member.")
+app.add_typer(workspaces, name="workspace")
+buckets = typer.Typer(no_args_is_help=True, help="Buckets: create, list, delete.")
+app.add_typer(buckets, name="bucket")
 
 Bucket = Annotated[str | None, typer.Option(help="Bucket id; default: the local stack's first bucket.")]
 
@@ -145,6 +151,118 @@ def key_revoke(
     from deploy.cli.keys import revoke
 
     raise typer.Exit(revoke(key))
+
+
+User = Annotated[str, typer.Argument(help="The user's id or address.")]
+
+
+@users.command("create")
+def user_create(
+    email: Annotated[str, typer.Argument(help="The user's mail address.")],
+    name: Annotated[
+        str | None, typer.Option(help="Shown to others; default: the address before the @.")
+    ] = None,
+    superuser: Annotated[bool, typer.Option("--superuser", help="May everything, in every bucket.")] = False,
+    password: Annotated[
+        bool, typer.Option("--password", help="Ask for a password, or read it from standard input.")
+    ] = False,
+) -> None:
+    """Make a user and print the id."""
+    from deploy.cli.tenants import make_user
+
+    raise typer.Exit(make_user(email, name, superuser=superuser, password=password))
+
+
+@users.command("list")
+def user_list() -> None:
+    """List users."""
+    from deploy.cli.tenants import show_users
+
+    raise typer.Exit(show_users())
+
+
+@users.command("superuser")
+def user_superuser(
+    user: User,
+    off: Annotated[bool, typer.Option("--off", help="Make the user an ordinary one again.")] = False,
+) -> None:
+    """Make a user a superuser."""
+    from deploy.cli.tenants import change_superuser
+
+    raise typer.Exit(change_superuser(user, superuser=not off))
+
+
+@users.command("password")
+def user_password(user: User) -> None:
+    """Give a user a password, asked for or read from standard input. All sessions end."""
+    from deploy.cli.tenants import change_password
+
+    raise typer.Exit(change_password(user))
+
+
+@workspaces.command("create")
+def workspace_create(
+    name: Annotated[str, typer.Argument(help="What it is called.")],
+    owner: Annotated[str | None, typer.Option(help="A user's id or address.")] = None,
+) -> None:
+    """Make a workspace and print its id."""
+    from deploy.cli.tenants import make_workspace
+
+    raise typer.Exit(make_workspace(name, owner))
+
+
+@workspaces.command("list")
+def workspace_list() -> None:
+    """List workspaces."""
+    from deploy.cli.tenants import show_workspaces
+
+    raise typer.Exit(show_workspaces())
+
+
+@workspaces.command("add-member")
+def workspace_add_member(
+    workspace: Annotated[str, typer.Argument(help="The workspace's id or name.")],
+    user: User,
+    role: Annotated[str, typer.Option(help="owner, admin or member.")] = "member",
+) -> None:
+    """Give a user a role in a workspace, in place of the one held before."""
+    from deploy.cli.tenants import add_member
+
+    raise typer.Exit(add_member(workspace, user, role))
+
+
+@buckets.command("create")
+def bucket_create(
+    name: Annotated[str, typer.Argument(help="What it is called.")],
+    owner: Annotated[str, typer.Option(help="A user's id or address.")],
+    workspace: Annotated[str, typer.Option(help="A workspace's id or name.")],
+    retention_days: Annotated[
+        int | None, typer.Option(min=1, help="Age at which events are no longer shown; default: never.")
+    ] = None,
+) -> None:
+    """Make a bucket and print its id."""
+    from deploy.cli.tenants import make_bucket
+
+    raise typer.Exit(make_bucket(name, owner, workspace, retention_days))
+
+
+@buckets.command("list")
+def bucket_list() -> None:
+    """List buckets."""
+    from deploy.cli.tenants import show_buckets
+
+    raise typer.Exit(show_buckets())
+
+
+@buckets.command("delete")
+def bucket_delete(
+    bucket: Annotated[str, typer.Argument(help="The bucket's id.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Yes, with all of its events.")] = False,
+) -> None:
+    """Delete a bucket with all that is in it."""
+    from deploy.cli.tenants import end_bucket
+
+    raise typer.Exit(end_bucket(bucket, sure=yes))
 
 
 def _process(name: str) -> None:

@@ -1,12 +1,12 @@
-"""The two files of `.weir/` that hold secrets, both with mode 0600.
+"""The files of `.weir/` that hold secrets, all with mode 0600.
 
 `credentials.json` is for whoever wants to call the running stack: it is there only while the stack is up, and
 its access token ends with it. `first-run.json` is the stack's own: the keys that the first run made, whose
-text the database does not have.
+text the database does not have. `secret.key` encrypts what the database has to show again.
 
-Neighbours: `deploy.local.stack` writes both; the last screen, `weir key`, tests and other programs read the
+Neighbours: `deploy.local.stack` writes them; the last screen, `weir key`, tests and other programs read the
 first.
-Guarantee: neither file is ever readable by another user, nor half written.
+Guarantee: no file is ever readable by another user, nor half written.
 """
 
 from pathlib import Path
@@ -18,6 +18,7 @@ from deploy.local.state import write_private
 
 CREDENTIALS_FILE = "credentials.json"
 FIRST_RUN_FILE = "first-run.json"
+KEY_FILE = "secret.key"
 
 _first_run = TypeAdapter(FirstRun)
 
@@ -92,3 +93,14 @@ def read_first_run(home: Path) -> FirstRun | None:
         return _first_run.validate_json((home / FIRST_RUN_FILE).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
+
+
+def kept_secret_key(home: Path) -> str:
+    """The key that encrypts secrets of the database; made at the first run, the same ever after."""
+    place = home / KEY_FILE
+    if not place.exists():
+        # Its cipher is slow to import, and only a first run needs it.
+        from api.tenancy.secrecy import new_key  # noqa: PLC0415
+
+        write_private(place, new_key())
+    return place.read_text().strip()

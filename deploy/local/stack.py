@@ -28,6 +28,7 @@ from deploy.local.child import CommandChild
 from deploy.local.credentials import (
     Credentials,
     credentials_of,
+    kept_secret_key,
     remove_credentials,
     write_credentials,
 )
@@ -205,6 +206,9 @@ class Stack:
     def _environment(self, bootstrap: str, dsn: str) -> dict[str, str]:
         given = dict(os.environ)
         given.setdefault("WEIR_SHUTDOWN_SECONDS", str(PROCESS_SHUTDOWN_SECONDS))
+        given.setdefault("WEIR_MAIL_FOLDER", str(self._home / "mail"))
+        if "WEIR_SECRET_KEY" not in given:
+            given["WEIR_SECRET_KEY"] = kept_secret_key(self._home)
         return given | {"PYTHONUNBUFFERED": "1", "WEIR_KAFKA_BOOTSTRAP": bootstrap, "WEIR_DATABASE_DSN": dsn}
 
     def _start_server(self, name: str, server: KafkaServer | TimescaleServer, address: str) -> Guardian:

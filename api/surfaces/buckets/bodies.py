@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BeforeValidator, StringConstraints
 
-from api.surfaces.requests import Body, Text
+from api.surfaces.requests import Body, Storable, Text
 from api.tenancy.billing import Subscription
 from api.tenancy.buckets import Bucket
 from api.tenancy.invitations import Invitation
@@ -21,9 +21,9 @@ from schema.identities import Role
 # A JSON object kept with a bucket, as text.
 MAX_OBJECT_BYTES = 64 * 1024
 
-Name = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Comment = Annotated[Text, StringConstraints(max_length=10_000)]
-Url = Annotated[Text, StringConstraints(max_length=2000, pattern=r"^(https?://\S+)?$")]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
+Comment = Annotated[str, StringConstraints(max_length=10_000), Storable]
+Url = Annotated[str, StringConstraints(max_length=2000, pattern=r"^(https?://\S+)?$"), Storable]
 Email = Annotated[
     Text, StringConstraints(strip_whitespace=True, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")
 ]
@@ -81,7 +81,7 @@ class Transfer(Body):
 class Feedback(Body):
     """``PUT feedback``."""
 
-    feedback: Annotated[Text, StringConstraints(min_length=1, max_length=10_000)]
+    feedback: Annotated[str, StringConstraints(min_length=1, max_length=10_000), Storable]
 
 
 class Options(Body):
@@ -93,9 +93,9 @@ class Options(Body):
 class Upgrade(Body):
     """``POST upgrade``."""
 
-    plan: Annotated[Text, StringConstraints(min_length=1, max_length=100)]
-    stripe_token: Annotated[Text, StringConstraints(max_length=500)] | None = None
-    coupon_id: Annotated[Text, StringConstraints(max_length=500)] | None = None
+    plan: Annotated[str, StringConstraints(min_length=1, max_length=100), Storable]
+    stripe_token: Annotated[str, StringConstraints(max_length=500), Storable] | None = None
+    coupon_id: Annotated[str, StringConstraints(max_length=500), Storable] | None = None
 
 
 def object_text(value: dict[str, Any] | str, field: str) -> str:
