@@ -24,6 +24,7 @@ from api.surfaces.bucket_events import BucketEvents
 from api.surfaces.device_data import DeviceData
 from api.surfaces.devices import DeviceEvents
 from api.surfaces.node_stats import NodeStats
+from api.surfaces.registrations import Registrations
 from api.tenancy.log_ends import LogEnds
 from query.execute import Reader, open_reader, pool_options
 from query.sql import Statement
@@ -85,6 +86,7 @@ def build_app(settings: ApiSettings, parts: Clients, registry: CollectorRegistry
     add_account_routes(app, settings, parts.primary, parts.reader, allowance, metrics)
     DeviceEvents(settings, parts.primary, parts.reader, metrics).add_routes(app)
     NodeStats(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
+    Registrations(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
     DeviceData(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
     add_front_routes(app)
     health = Health(parts, settings)

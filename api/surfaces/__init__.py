@@ -4,5 +4,6 @@
 receipt that an answer waits for, and what it had to leave out), ``requests`` (bodies, checked by models),
 ``oauth`` (signing in and out), ``buckets`` (a folder: buckets, members, plans), then ``bucket_events``
 (events of a bucket: list, histogram, names, deletion), ``devices`` (times and counts of a device's events),
-``device_data`` (events of a stream by device), ``node_stats`` (a bucket's nodes on one day).
+``device_data`` (events of a stream by device), ``node_stats`` (a bucket's nodes on one day),
+``registrations`` (devices registered, nodes retired).
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -45,10 +45,12 @@ async def get(
     device: str = DEVICE,
     who: str = "owner",
     prefix: str = "",
+    given: Mapping[str, object] | None = None,
     **query: object,
 ) -> Answer:
     path = f"{prefix}/devices/{quote(device, safe='')}/events/{quote(event, safe='')}"
-    return await api.ask("GET", f"{path}?{urlencode(query)}" if query else path, who=who)
+    asked = urlencode({**(given or {}), **query})
+    return await api.ask("GET", f"{path}?{asked}" if asked else path, who=who)
 
 
 @pytest.mark.parametrize("prefix", BOTH_PATHS)
@@ -151,7 +153,7 @@ async def test_without_an_end_until_now_and_the_future_is_nothing(api: Door, sto
 )  # fmt: skip
 async def test_what_is_not_valid_is_named(api: Door, stored: Stored, field: str, value: object) -> None:
     await stored.write(api.buckets["first"], opened(HOUR_AT))
-    answer = await get(api, **{field: value})
+    answer = await get(api, given={field: value})
     assert answer.status == 400
     assert list(answer.body) == ["responseStatus", "message"]
     assert answer.body["responseStatus"] == 400
