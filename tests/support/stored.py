@@ -35,6 +35,7 @@ class Occurrence:
     server: str = ""
     device: str = ""
     data: bytes = b"{}"
+    stream: str = "events"
 
     @property
     def identity(self) -> tuple[int, str]:
@@ -123,8 +124,10 @@ def segments(bucket_id: str, events: Iterable[Occurrence]) -> list[Segment]:
             EVENTS,
             0,
             bytes.fromhex(bucket_id),
-            encode_labels(name, "events", app, server),
+            encode_labels(name, stream, app, server),
             [encode_event(e.observed_at, e.id, e.observed_at, e.device, e.data) for e in run],
         )
-        for (name, app, server), run in groupby(events, key=lambda e: (e.name, e.app, e.server))
+        for (name, stream, app, server), run in groupby(
+            events, key=lambda e: (e.name, e.stream, e.app, e.server)
+        )
     ]
