@@ -38,12 +38,12 @@ CROSS JOIN LATERAL (
         )::double precision AS uptime_percent,
         round(avg(latency_ms::numeric) FILTER (WHERE observed_at >= $2::timestamptz))::double precision
             AS average_latency_ms,
-        last(version, observed_at) AS version,
-        CASE WHEN last(held_until, observed_at) < $3::timestamptz THEN 'OFFLINE'
-            ELSE last(status, observed_at) END AS status,
+        max(version) FILTER (WHERE is_last) AS version,
+        CASE WHEN max(held_until) FILTER (WHERE is_last) < $3::timestamptz THEN 'OFFLINE'
+            ELSE max(status) FILTER (WHERE is_last) END AS status,
         max(observed_at) AS last_updated_at,
         last(latency_ms, observed_at) FILTER (WHERE latency_ms IS NOT NULL) AS last_latency_ms,
-        last(retired_at, observed_at) AS retired_at
+        max(retired_at) FILTER (WHERE is_last) AS retired_at
     FROM (
         SELECT *,
             greatest(observed_at, $2::timestamptz) AS held_from,
@@ -57,7 +57,9 @@ CROSS JOIN LATERAL (
                     WHERE retired_at >= in_order.observed_at AND retired_at < in_order.next_at
                 ) END AS retired_at
             FROM (
-                SELECT *, lead(observed_at, 1, $3::timestamptz) OVER (ORDER BY observed_at) AS next_at
+                SELECT *,
+                    lead(observed_at, 1, $3::timestamptz) OVER (ORDER BY observed_at) AS next_at,
+                    lead(observed_at) OVER (ORDER BY observed_at) IS NULL AS is_last
                 FROM (
                     (
                         SELECT observed_at, version, status, latency_ms, interval_seconds FROM node_reports
@@ -71,6 +73,8 @@ CROSS JOIN LATERAL (
                         AND observed_at >= $2::timestamptz AND observed_at < $3::timestamptz
                 ) AS reports
             ) AS in_order
+            -- A fence: without it, what ends a report is worked out anew for each sum above.
+            OFFSET 0
         ) AS ended
     ) AS held
 ) AS day

@@ -81,19 +81,19 @@ async def test_a_journal_lists_every_time_oldest_first(api: Door, stored: Stored
     await stored.write(api.buckets["first"], opened(HOUR_AT + 5, HOUR_AT, HOUR_AT + 5, HOUR_AT + 1.75))
     assert (await get(api)).body == [HOUR_AT, HOUR_AT + 1, HOUR_AT + 5, HOUR_AT + 5]
     for order in ("olderFirst", "older_first"):
-        newest_first = await get(api, **{order: "false"})
+        newest_first = await get(api, given={order: "false"})
         assert newest_first.body == [HOUR_AT + 5, HOUR_AT + 5, HOUR_AT + 1, HOUR_AT]
-        assert (await get(api, **{order: "true"})).body == newest_first.body[::-1]
+        assert (await get(api, given={order: "true"})).body == newest_first.body[::-1]
 
 
 @pytest.mark.parametrize("parameter", ["human_readable", "humanReadable"])
 async def test_times_to_be_read_by_people(api: Door, stored: Stored, parameter: str) -> None:
     await stored.write(api.buckets["first"], opened(HOUR_AT + 61.5))
     given = {parameter: "true"}
-    assert (await get(api, **given)).body == ["2012-04-15T14:01:01Z"]
-    hourly = await get(api, mode="aggregate_hourly", **given)
+    assert (await get(api, given=given)).body == ["2012-04-15T14:01:01Z"]
+    hourly = await get(api, mode="aggregate_hourly", given=given)
     assert hourly.body == [{"tst": "2012-04-15T14:00:00Z", "val": 1}]
-    daily = await get(api, mode="aggregate_daily", **given)
+    daily = await get(api, mode="aggregate_daily", given=given)
     assert daily.body == [{"tst": "2012-04-15T00:00:00Z", "val": 1}]
     assert (await get(api, **{parameter: "false"})).body == [HOUR_AT + 61]
 

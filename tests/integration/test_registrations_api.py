@@ -129,8 +129,8 @@ async def test_no_devices_and_the_last_page_exactly_full(api: Door) -> None:
     "body",
     [
         b"[]", b"{", b"null", {"name": 1}, {"name": None}, {"name": "x" * 201}, {"name": "\x00"},
-        {"label": "x"}, {"attributes": []}, {"attributes": None}, {"attributes": "x"}, {"attributes": {"x": "\x00"}},
-        {"attributes": {"\x00": 1}},
+        {"label": "x"}, {"attributes": []}, {"attributes": None}, {"attributes": "x"},
+        {"attributes": {"x": "\x00"}}, {"attributes": {"\x00": 1}},
     ],
 )  # fmt: skip
 async def test_what_cannot_be_registered(api: Door, body: Any) -> None:
