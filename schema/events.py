@@ -31,16 +31,17 @@ _MILLISECONDS_FROM = 10**11
 _LAST_MICROSECOND = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """The text itself. Raises ValueError if PostgreSQL could not store it."""
     if "\x00" in text:
         raise ValueError("holds the character U+0000, which cannot be stored; remove it")
     return text
 
 
-Identifier = Annotated[str, Field(min_length=1, max_length=MAX_ID), AfterValidator(_storable)]
-Name = Annotated[str, Field(min_length=1, max_length=MAX_LABEL), AfterValidator(_storable)]
-Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_storable)]
-Stream = Annotated[str, Field(min_length=1, max_length=MAX_STREAM), AfterValidator(_storable)]
+Identifier = Annotated[str, Field(min_length=1, max_length=MAX_ID), AfterValidator(storable)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_LABEL), AfterValidator(storable)]
+Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(storable)]
+Stream = Annotated[str, Field(min_length=1, max_length=MAX_STREAM), AfterValidator(storable)]
 Moment = str | int | float
 Status = Literal["ONLINE", "OFFLINE", "DISCONNECTED"]
 
@@ -68,18 +69,33 @@ class EventModel(BaseModel):
     )
 
 
+class EventCreateModel(BaseModel):
+    """One event as it is sent to ``POST /event_create``; its name is its stream's."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="EventCreate")
+
+    device_id: Name = Field(description="The device that it came from.")
+    stream: Stream = Field(description="The stream that it belongs to, and the event's name.")
+    observed_at: Moment | None = Field(
+        None, description="When it happened, as for POST /v1/events. Absent: the moment of receipt."
+    )
+    event_data: Any = Field(
+        default_factory=dict, description='The payload; whatever is not an object becomes {"value": …}.'
+    )
+
+
 class NodeReportModel(BaseModel):
     """One node report as it is sent to ``POST /v1/nodes``."""
 
     model_config = ConfigDict(extra="forbid", strict=True, title="NodeReport")
 
-    host: Annotated[str, Field(min_length=1, max_length=MAX_HOST), AfterValidator(_storable)] = Field(
+    host: Annotated[str, Field(min_length=1, max_length=MAX_HOST), AfterValidator(storable)] = Field(
         description="Name of the node."
     )
-    ip: Annotated[str, Field(max_length=MAX_HOST), AfterValidator(_storable)] = Field(
+    ip: Annotated[str, Field(max_length=MAX_HOST), AfterValidator(storable)] = Field(
         "", description="Address of the node."
     )
-    version: Annotated[str, Field(max_length=MAX_VERSION), AfterValidator(_storable)] = Field(
+    version: Annotated[str, Field(max_length=MAX_VERSION), AfterValidator(storable)] = Field(
         "", description="Version of the software that the node runs."
     )
     status: Status = Field("ONLINE", description="State of the node from this moment on.")

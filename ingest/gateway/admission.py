@@ -10,6 +10,10 @@ is its identity and one partition must see all of its retries. Another with an i
 (bucket, source), the source being its device, else its server, else its app. Events without an id
 cannot be repeated, so nothing hangs on their partition: those of one request travel together, by the
 source of the first of them, instead of being cut into as many records as there are partitions.
+
+A request with an ``Idempotency-Key`` gives ids to its events that have none, from the key and their
+places, and they are flagged like stamped ones: the id alone is their identity. They go by (bucket, key),
+so that every repeat of the request meets the first one on one partition.
 """
 
 from __future__ import annotations
@@ -44,6 +48,8 @@ class Terms(NamedTuple):
     raw_floor_at: int
     retention_floor_at: int
     max_nesting: int
+    # The request's Idempotency-Key.
+    request_key: str | None = None
 
 
 class Part(NamedTuple):
@@ -87,7 +93,7 @@ class Admitted:
         self.tails_bytes += tails_bytes
 
 
-def admit_events(  # noqa: PLR0912 - one loop on purpose, see below
+def admit_events(  # noqa: C901, PLR0912, PLR0915 - one loop on purpose, see below
     batch: Batch[Event], terms: Terms, bucket: bytes, partitions: int
 ) -> Admitted:
     """Check, encode and route the events of one request.
@@ -96,15 +102,16 @@ def admit_events(  # noqa: PLR0912 - one loop on purpose, see below
     """
     admitted = Admitted(bucket, batch.rejections)
     by_place: dict[tuple[int, int, str, str, str, str], list[bytes]] = {}
-    received_at, latest_at, raw_floor_at, retention_floor_at, max_nesting = terms
+    received_at, latest_at, raw_floor_at, retention_floor_at, max_nesting, request_key = terms
     earliest_at = max(raw_floor_at, retention_floor_at)
     # What looked like a large number in the body was often a hexadecimal id.
     doubtful = batch.doubtful and may_hold_faults(b"\n".join([bytes(event.data) for event in batch.entries]))
     unchecked_bytes = 0 if doubtful else 2 * max_nesting
     encode = EventEncoder(received_at).tail
     id_head, id_low = first_event_id()
-    routes = _Routes(bucket, partitions)
+    routes = _Routes(bucket, partitions, request_key)
     shared_partition = -1
+    id_start = None if request_key is None else request_key.encode()
     for position, event in enumerate(batch.entries):
         observed_at = event.observed_at
         data = bytes(event.data)
@@ -125,8 +132,12 @@ def admit_events(  # noqa: PLR0912 - one loop on purpose, see below
         flags = 0
         event_id = event.id
         if event_id is None:
-            id_low += 1
-            identifier = b"%b%012x" % (id_head, id_low)
+            if id_start is None:
+                id_low += 1
+                identifier = b"%b%012x" % (id_head, id_low)
+            else:
+                identifier = b"%b:%d" % (id_start, batch.index(position))
+                flags = STAMPED
             if shared_partition < 0:
                 shared_partition = routes.of(event.device or event.server or event.app)
             partition = shared_partition
@@ -153,14 +164,9 @@ def admit_node_reports(batch: Batch[NodeReport], terms: Terms, bucket: bytes, pa
     """Check, encode and route the node reports of one request, by (bucket, host)."""
     admitted = Admitted(bucket, batch.rejections)
     by_partition: dict[int, list[bytes]] = {}
-    earliest_at = max(terms.raw_floor_at, terms.retention_floor_at)
     for position, report in enumerate(batch.entries):
         try:
-            moment = terms.received_at
-            if report.observed_at is not None:
-                moment = parse_moment(report.observed_at)
-                if not earliest_at <= moment <= terms.latest_at:
-                    _refuse_moment(moment, terms)
+            moment = _report_moment(report, terms)
         except Invalid as error:
             admitted.rejections.append(Rejection(batch.index(position), error.message))
             continue
@@ -178,6 +184,19 @@ def admit_node_reports(batch: Batch[NodeReport], terms: Terms, bucket: bytes, pa
     for partition, tails in by_partition.items():
         admitted.add(partition, NODE_REPORTS, 0, None, tails)
     return admitted
+
+
+def _report_moment(report: NodeReport, terms: Terms) -> int:
+    if report.observed_at is None:
+        if terms.request_key is not None:
+            raise Invalid(
+                "observed_at: required beside Idempotency-Key, since a report is known by its moment"
+            )
+        return terms.received_at
+    moment = parse_moment(report.observed_at)
+    if not max(terms.raw_floor_at, terms.retention_floor_at) <= moment <= terms.latest_at:
+        _refuse_moment(moment, terms)
+    return moment
 
 
 def first_event_id() -> tuple[bytes, int]:
@@ -199,16 +218,18 @@ def retention_floor(received_at: int, retention_days: int | None) -> int:
 
 
 class _Routes:
-    """The partitions of one bucket's sources; those of a request are few."""
+    """The partitions of one bucket's sources, which are few in a request; with a key, it is the only one."""
 
-    def __init__(self, bucket: bytes, partitions: int) -> None:
+    def __init__(self, bucket: bytes, partitions: int, request_key: str | None) -> None:
         self._bucket = bucket
         self._partitions = partitions
+        self._request_key = request_key
         self._known: dict[str, int] = {}
 
     def of(self, source: str) -> int:
         partition = self._known.get(source)
         if partition is None:
+            source = source if self._request_key is None else self._request_key
             partition = self._known[source] = route(self._bucket, source.encode(), self._partitions)
         return partition
 

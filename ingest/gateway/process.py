@@ -21,9 +21,10 @@ from prometheus_client import CollectorRegistry
 
 from api.http.health import Check, add_health_routes
 from api.http.serving import Listening, serve
-from ingest.gateway.app import Station, new_app
+from ingest.gateway.app import new_app
 from ingest.gateway.backlog import Backlog
 from ingest.gateway.grants import Asked, Outcome, read_grants
+from ingest.gateway.intake import Station
 from ingest.gateway.keys import Keys
 from ingest.gateway.producing import Producing
 from ingest.gateway.publisher import Publisher

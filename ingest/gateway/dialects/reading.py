@@ -8,6 +8,7 @@ equal: msgspec never takes what the model refuses, and both read the same values
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -23,7 +24,7 @@ from schema.settings import EventLimits
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 # What msgspec raises for a text that it does not take: syntax, a field, UTF-8, nesting beyond Python's.
-_NOT_TAKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NOT_TAKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Entry = TypeVar("Entry")
 
@@ -108,7 +109,7 @@ class Reader(Generic[Entry]):
         if clean:
             try:
                 return _counted(Batch(self._decode_whole(body)), limits)
-            except _NOT_TAKEN:
+            except NOT_TAKEN:
                 pass
         return self._read_texts(self._json_texts(body), limits)
 
@@ -130,45 +131,31 @@ class Reader(Generic[Entry]):
             if len(fields) > 1:
                 raise Invalid(f"body: beside {self._envelope!r} there may be no other field")
             return [bytes(text) for text in self._texts.decode(fields[self._envelope])]
-        except _NOT_TAKEN as error:
+        except NOT_TAKEN as error:
             texts = leniently_split(body, self._envelope)
             if texts is not None:
                 return texts
             forms = f"a JSON object, an array of them, or {{{self._envelope!r}: […]}}"
-            raise Invalid(f"body: must be {forms} ({_words(error)})") from None
+            raise Invalid(f"body: must be {forms} ({words(error)})") from None
 
     def _read_lines(self, body: bytes, limits: EventLimits, *, clean: bool) -> Batch[Entry]:
         if clean and _is_utf8(body):
             try:
                 return _counted(Batch(self._one.decode_lines(body)), limits)
-            except _NOT_TAKEN:
+            except NOT_TAKEN:
                 pass
         return self._read_texts([line for line in body.split(b"\n") if line.strip()], limits)
 
     def _read_texts(self, texts: list[bytes], limits: EventLimits) -> Batch[Entry]:
-        _check_count(len(texts), limits)
-        batch: Batch[Entry] = Batch([], [])
-        assert batch.indexes is not None
-        for index, text in enumerate(texts):
-            if len(text) > limits.max_event_bytes:
-                reason = f"larger than {limits.max_event_bytes} bytes; split it"
-                batch.rejections.append(Rejection(index, reason, too_large=True))
-                continue
-            try:
-                batch.entries.append(self._read_text(text))
-                batch.indexes.append(index)
-            except Invalid as error:
-                batch.rejections.append(Rejection(index, error.message))
-        return batch
+        return read_each(texts, self._read_text, limits)
 
     def _read_text(self, text: bytes) -> Entry:
         """One entry, the exact way. Raises Invalid with the field that is wrong."""
-        if not _is_utf8(text):
-            raise Invalid("not UTF-8; convert it")
+        check_utf8(text)
         if b"\\u0000" not in text:
             try:
                 return self._one.decode(text)
-            except _NOT_TAKEN:
+            except NOT_TAKEN:
                 pass
         return self.read_by_contract(text)
 
@@ -178,8 +165,8 @@ class Reader(Generic[Entry]):
             fields = self._fields.decode(text)
             raw = fields.pop(self._raw_field, None) if self._raw_field else None
             values: dict[str, Any] = {name: msgspec.json.decode(value) for name, value in fields.items()}
-        except _NOT_TAKEN as error:
-            raise Invalid(f"not a JSON object that can be read ({_words(error)})") from None
+        except NOT_TAKEN as error:
+            raise Invalid(f"not a JSON object that can be read ({words(error)})") from None
         try:
             taken = self._model.model_validate(values)
         except ValidationError as error:
@@ -188,6 +175,34 @@ class Reader(Generic[Entry]):
         if raw is not None and self._raw_field is not None:
             kept[self._raw_field] = raw
         return self._struct(**kept)
+
+
+def read_each(texts: Sequence[bytes], read: Callable[[bytes], Entry], limits: EventLimits) -> Batch[Entry]:
+    """Each text by itself: what ``read`` refuses (Invalid) costs no other."""
+    _check_count(len(texts), limits)
+    batch: Batch[Entry] = Batch([], [])
+    assert batch.indexes is not None
+    for index, text in enumerate(texts):
+        if len(text) > limits.max_event_bytes:
+            batch.rejections.append(too_large(index, limits))
+            continue
+        try:
+            batch.entries.append(read(text))
+            batch.indexes.append(index)
+        except Invalid as error:
+            batch.rejections.append(Rejection(index, error.message))
+    return batch
+
+
+def too_large(index: int, limits: EventLimits) -> Rejection:
+    """The refusal of an entry that is larger than one may be."""
+    return Rejection(index, f"larger than {limits.max_event_bytes} bytes; split it", too_large=True)
+
+
+def check_utf8(text: bytes) -> None:
+    """Raises Invalid."""
+    if not _is_utf8(text):
+        raise Invalid("not UTF-8; convert it")
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -213,5 +228,6 @@ def _check_count(count: int, limits: EventLimits) -> None:
         )
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
+    """What a reader says of a text that it does not take."""
     return "nested too deep" if isinstance(error, RecursionError) else str(error)
