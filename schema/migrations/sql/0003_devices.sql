@@ -20,5 +20,10 @@ CREATE TABLE node_retirements (
     PRIMARY KEY (bucket_id, ip, host, retired_at)
 );
 
+-- The device first: one descent finds its events in whichever of a caller's thousands of buckets they are. Time
+-- before the name: its newest events are read from the newest on, and a journal of one name passes over the others.
+DROP INDEX events_device;
+CREATE INDEX events_device ON events (device, bucket_key, observed_at DESC, name) WHERE device <> '';
+
 GRANT SELECT, INSERT, UPDATE, DELETE ON devices TO weir_api;
 GRANT SELECT, INSERT, DELETE ON node_retirements TO weir_api;
