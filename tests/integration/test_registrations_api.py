@@ -256,3 +256,18 @@ async def test_a_receipt_is_waited_for(api: Door) -> None:
         answer = await api.ask("GET", path, who="first read key", **receipt)
         assert is_problem(answer, 503)
         assert answer.headers["Retry-After"] == "1"
+
+
+async def test_without_a_database_every_call_is_503_in_its_own_form(database_dsn: str) -> None:
+    async with api_door(database_dsn, database_dsn="postgresql://nobody@127.0.0.1:9/weir") as api:
+        for method, path, form in (
+            ("GET", "/devices/d1/events/boot", ["responseStatus", "message"]),
+            ("GET", "/laas/api/v1/devices/d1/events/boot", ["responseStatus", "message"]),
+            ("POST", f"/bucket/{api.buckets['first']}/stats", ["success", "message"]),
+            ("GET", "/v1/devices", ["type", "title", "status", "detail", "request_id"]),
+            ("PUT", "/v1/devices/d1", ["type", "title", "status", "detail", "request_id"]),
+            ("DELETE", "/v1/nodes/a", ["type", "title", "status", "detail", "request_id"]),
+        ):
+            answer = await api.ask(method, path, who="first admin key")
+            assert (answer.status, list(answer.body)) == (503, form), path
+            assert answer.headers["Retry-After"] == "2"
