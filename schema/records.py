@@ -29,8 +29,8 @@ BUCKET_ID_BYTES = 12
 
 EVENTS = 1
 NODE_REPORTS = 2
-# Flag of a segment: the id alone is the identity, for 24 hours (the gateway stamped the moment, or made the id
-# from the request's key).
+# Flag of a segment: the id alone is the identity, for 24 hours. The gateway stamped the moment, or made the
+# id from the request's key.
 STAMPED = 1
 
 # PostgreSQL counts microseconds from 2000-01-01 UTC.

@@ -95,6 +95,18 @@ class GatewaySettings(LogSettings, KafkaSettings, DatabaseSettings, EventLimits)
 
     gateway_host: str = Field("127.0.0.1", description="Address that the gateway listens on.")
     gateway_port: int = Field(8081, ge=0, le=65535, description="Port that the gateway listens on; 0: any.")
+    gateway_url: str = Field(
+        "", description="Where senders reach this gateway, as agents are told; empty: as their request did."
+    )
+    gateway_origins: str = Field(
+        "",
+        pattern=r"^(\*|https?://[^/,\s]+(\s*,\s*https?://[^/,\s]+)*)?$",
+        description="Origins of web pages that may send from a browser, like https://app.example.com, "
+        "comma-separated; *: any. Empty: none.",
+    )
+    gateway_sockets: int = Field(
+        2_000, ge=1, description="WebSockets of agents that one gateway holds at one time."
+    )
     gateway_backlog: int = Field(1024, ge=1, description="Connections waiting to be accepted.")
     publish_seconds: float = Field(
         5.0, gt=0, le=60, description="How long a request waits for Kafka's acknowledgement before 503."

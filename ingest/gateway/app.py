@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.http.bodies import Allowance
+from api.http.origins import Origins
 from api.http.problems import direct_door, door, response_status_form
 from ingest.gateway.admission import Admitted, Terms, admit_events, admit_node_reports
 from ingest.gateway.dialects.cloud_events import (
@@ -39,7 +40,11 @@ def new_app(station: Station) -> tuple[web.Application, dict[tuple[str, str], Ha
     Its health routes are added by the process.
     """
     forms = dict.fromkeys(DEVICE_PREFIXES, response_status_form)
-    app = web.Application(middlewares=[door(station.door_metrics, forms)])
+    origins = Origins(station.settings.gateway_origins, "POST")
+    middlewares = [door(station.door_metrics, forms)]
+    if origins:
+        middlewares.insert(0, origins.middleware)
+    app = web.Application(middlewares=middlewares)
     bodies = Allowance(station.settings.body_bytes)
     dialects = _Dialects(station)
     events = Intake(station, "event", dialects.events, batch_reply, bodies)
@@ -51,7 +56,8 @@ def new_app(station: Station) -> tuple[web.Application, dict[tuple[str, str], Ha
     for prefix in DEVICE_PREFIXES:
         app.router.add_post(f"{prefix}/{{uuid}}/events/{{name}}", device.answer)
     app.router.add_post("/event_create", event_create.answer)
-    return app, {("POST", EVENTS_PATH): direct_door(station.door_metrics, EVENTS_PATH, events.answer)}
+    direct = direct_door(station.door_metrics, EVENTS_PATH, events.answer)
+    return app, {("POST", EVENTS_PATH): origins.around(direct) if origins else direct}
 
 
 class _Dialects:

@@ -197,3 +197,28 @@ async def test_refusals_have_the_form_of_their_surface(weir: Weir) -> None:
     ):
         assert answer.status == 405
         assert not [name for name in answer.headers if name.startswith("Access-Control")]
+
+
+async def test_web_pages_may_send_where_they_are_allowed_to(weir: Weir) -> None:
+    page = "https://app.example.com"
+    process = weir.start("gateway", WEIR_GATEWAY_ORIGINS=page)
+    wanted = {
+        "Origin": page,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-api-key",
+    }
+    async with (
+        aiohttp.ClientSession(timeout=TIMEOUT) as session,
+        session.options(f"{process.url}/v1/events", headers=wanted) as answer,
+    ):
+        assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (204, page)
+        assert answer.headers["Access-Control-Allow-Headers"] == "x-api-key"
+    for key, path, status in (
+        (weir.credentials.ingest_key, "/v1/events", 202),
+        (None, "/v1/events", 401),
+        (None, "/devices/d/events/e", 401),
+    ):
+        answered, _, headers = await Door(process, key).post({"name": "a"}, path, Origin=page)
+        assert (answered, headers["Access-Control-Allow-Origin"]) == (status, page)
+        _, _, headers = await Door(process, key).post({"name": "a"}, path, Origin="https://evil.example")
+        assert "Access-Control-Allow-Origin" not in headers
