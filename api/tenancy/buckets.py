@@ -46,7 +46,7 @@ _OF_USER = (
         UNION ALL
         SELECT bucket_id FROM workspace_members JOIN buckets USING (workspace_id) WHERE user_id = $1
     )
-ORDER BY buckets.created_at, buckets.bucket_id
+ORDER BY buckets.created_at, buckets.name, buckets.bucket_id
 """
 )
 _NEW = """

@@ -29,7 +29,7 @@ from schema.identities import Role
 _LOCK = "SELECT 1 FROM buckets WHERE bucket_id = $1 AND deleted_at IS NULL FOR UPDATE"
 _MEMBERS = """
 SELECT user_id, username, email, role, notification FROM bucket_members JOIN users USING (user_id)
-WHERE bucket_id = $1 ORDER BY joined_at, user_id
+WHERE bucket_id = $1 ORDER BY role = 'owner' DESC, joined_at, lower(email)
 """
 _MEMBER = """
 SELECT user_id, role FROM bucket_members JOIN users USING (user_id)

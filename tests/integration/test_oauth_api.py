@@ -182,34 +182,39 @@ async def test_a_session_that_nobody_uses_ends(database_dsn: str) -> None:
         assert (await refreshed(api, body["refresh_token"])).status == 400
 
 
+@pytest.mark.parametrize(
+    ("who", "may_read"), [("first read key", 200), ("first ingest key", 403), ("owner's read key", 200)]
+)
 async def test_client_credentials_may_what_the_key_may_for_as_long_as_it_stands(
-    api: Door, database_dsn: str
+    api: Door, database_dsn: str, who: str, may_read: int
 ) -> None:
-    bucket = api.buckets["first"]
-    for who, may_read in (("first read key", 200), ("first ingest key", 403), ("owner's read key", 200)):
-        key = api.secrets[who]["X-Api-Key"]
-        with psycopg.connect(database_dsn, autocommit=True) as connection:
-            row = connection.execute(
-                "SELECT key_id, prefix FROM api_keys WHERE secret_sha256 = sha256(%s)", [key.encode()]
-            ).fetchone()
-        assert row is not None
-        for client_id in row:
-            body = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": key}
-            answer = await api.ask("POST", TOKEN, body, who="nobody")
-            assert answer.status == 200
-            assert "refresh_token" not in answer.body
-            token = {"Authorization": f"Bearer {answer.body['access_token']}"}
-            path = f"/api/bucket/{bucket}"
-            assert (await api.ask("GET", path, who="nobody", **token)).status == may_read
-            assert (await api.ask("GET", f"{path}/users_authorized", who="nobody", **token)).status == 403
-            assert (await api.ask("PUT", path, {"name": "x"}, who="nobody", **token)).status == 403
-            assert (
-                await api.ask("GET", f"/api/bucket/{api.buckets['theirs']}", who="nobody", **token)
-            ).status == 403
-        with psycopg.connect(database_dsn, autocommit=True) as connection:
-            connection.execute("UPDATE api_keys SET revoked_at = now() WHERE key_id = %s", [row[0]])
-        assert (await api.ask("GET", path, who="nobody", **token)).status == 401
-        assert (await api.ask("POST", TOKEN, body, who="nobody")).status == 400
+    key = api.secrets[who]["X-Api-Key"]
+    with psycopg.connect(database_dsn, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT key_id, prefix FROM api_keys WHERE secret_sha256 = sha256(%s)", [key.encode()]
+        ).fetchone()
+    assert row is not None
+    key_id, prefix = row
+    path = f"/api/bucket/{api.buckets['first']}"
+
+    async def granted(client_id: str) -> Answer:
+        body = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": key}
+        return await api.ask("POST", TOKEN, body, who="nobody")
+
+    assert (await granted(prefix)).status == 200
+    answer = await granted(key_id)
+    assert answer.status == 200
+    assert "refresh_token" not in answer.body
+    token = {"Authorization": f"Bearer {answer.body['access_token']}"}
+    assert (await api.ask("GET", path, who="nobody", **token)).status == may_read
+    assert (await api.ask("GET", f"{path}/users_authorized", who="nobody", **token)).status == 403
+    assert (await api.ask("PUT", path, {"name": "x"}, who="nobody", **token)).status == 403
+    theirs = f"/api/bucket/{api.buckets['theirs']}"
+    assert (await api.ask("GET", theirs, who="nobody", **token)).status == 403
+    with psycopg.connect(database_dsn, autocommit=True) as connection:
+        connection.execute("UPDATE api_keys SET revoked_at = now() WHERE key_id = %s", [key_id])
+    assert (await api.ask("GET", path, who="nobody", **token)).status == 401
+    assert (await granted(key_id)).status == 400
 
 
 async def test_a_revoked_refresh_token_ends_its_access_tokens_at_once(api: Door, database_dsn: str) -> None:

@@ -52,7 +52,14 @@ class Access:
         if role in (Role.OWNER, Role.ADMIN):
             secret_id = await self.buckets.secret_id(bucket)
         plan = self.buckets.plans.name_of(bucket.standing, self.buckets.now())
-        return bucket_body(bucket, plan=plan, role=role, url=self.url(request), secret_id=secret_id)
+        return bucket_body(
+            bucket,
+            plan=plan,
+            paid_plan=bucket.plan or self.buckets.plans.default,
+            role=role,
+            url=self.url(request),
+            secret_id=secret_id,
+        )
 
     def url(self, request: web.Request) -> str:
         """Where clients reach this API."""

@@ -115,9 +115,12 @@ def object_text(value: dict[str, Any] | str, field: str) -> str:
 
 
 def bucket_body(
-    bucket: Bucket, *, plan: str, role: Role | None, url: str, secret_id: str | None
+    bucket: Bucket, *, plan: str, paid_plan: str, role: Role | None, url: str, secret_id: str | None
 ) -> dict[str, Any]:
-    """A bucket. ``secret_id`` is there for its owner and admins only (null while it cannot be kept)."""
+    """A bucket. ``plan``: what holds, a trial included; ``paid_plan``: what holds without it.
+
+    ``secret_id`` is there for its owner and admins only (null while there is no key to keep it under).
+    """
     body: dict[str, Any] = {
         "_id": bucket.bucket_id,
         "name": bucket.name,
@@ -128,7 +131,7 @@ def bucket_body(
         "plan": plan,
         "node": {"endpoints": {"web": url, "realtime": url}},
         "credits": {"offer_type": plan},
-        "payment": {"offer_type": bucket.plan or plan},
+        "payment": {"offer_type": paid_plan},
         "created_at": bucket.created_at.isoformat(),
         "workspace_id": bucket.workspace_id,
         "role": role,

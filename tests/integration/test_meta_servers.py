@@ -1,0 +1,131 @@
+"""``meta_servers``: what really arrived, counted exactly, first and last moments to the microsecond."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from query.interval import DAY, SECOND
+from query.plan import HOUR
+from tests.support.api_door import Door, api_door
+from tests.support.stored import Occurrence, Stored, stored_in
+
+NOON = 1_790_000_000 * SECOND // DAY * DAY + 12 * HOUR
+
+
+@pytest.fixture
+async def stored(database_dsn: str) -> AsyncIterator[Stored]:
+    async with stored_in(database_dsn) as made:
+        yield made
+
+
+@pytest.fixture
+async def api(database_dsn: str) -> AsyncIterator[Door]:
+    async with api_door(database_dsn) as made:
+        yield made
+
+
+async def servers(api: Door, bucket: str = "first", who: str = "owner") -> dict[str, dict[str, Any]]:
+    answer = await api.ask("GET", f"/api/bucket/{api.buckets[bucket]}/meta_servers", {}, who=who)
+    assert answer.status == 200, answer.body
+    found = {one["server_name"]: one for one in answer.body}
+    assert list(found) == sorted(found)
+    return found
+
+
+def iso(microseconds: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)).isoformat()
+
+
+def report(dsn: str, bucket: str, at: datetime, host: str, **values: Any) -> None:
+    row = {"ip": "10.0.0.1", "version": "1.0", "status": "ONLINE", "interval": 60, **values}
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO node_reports VALUES (%s, %s, %s, %s, now(), %s, %s, NULL, %s)",
+            (bucket, at, host, row["ip"], row["version"], row["status"], row["interval"]),
+        )
+
+
+async def test_nothing_arrived(api: Door) -> None:
+    assert await servers(api) == {}
+
+
+async def test_servers_of_events_with_their_apps_and_moments(api: Door, stored: Stored) -> None:
+    events = [
+        Occurrence(NOON - 40 * DAY + 17, "a", "boot", "shop", "one"),
+        Occurrence(NOON - 40 * DAY + 18, "b", "boot", "shop", "two"),
+        Occurrence(NOON - 3 * DAY + 5, "c", "order", "", "one"),
+        Occurrence(NOON - 3 * DAY + HOUR + 6, "d", "order", "billing", "one"),
+        Occurrence(NOON + 7, "e", "boot", "shop", "one"),
+        Occurrence(NOON + 8, "f", "boot", "shop", ""),
+    ]
+    await stored.write(api.buckets["first"], events)
+    await stored.write(api.buckets["theirs"], [Occurrence(NOON, "x", "boot", "shop", "elsewhere")])
+    for late in (True, False):
+        await stored.maintain(late=late)
+        assert await servers(api, who="first read key") == {
+            "one": {
+                "server_name": "one",
+                "apps": ["billing", "shop"],
+                "first_seen": iso(NOON - 40 * DAY + 17),
+                "last_seen": iso(NOON + 7),
+                "event_count": 4,
+                "node": None,
+            },
+            "two": {
+                "server_name": "two",
+                "apps": ["shop"],
+                "first_seen": iso(NOON - 40 * DAY + 18),
+                "last_seen": iso(NOON - 40 * DAY + 18),
+                "event_count": 1,
+                "node": None,
+            },
+        }
+    # A row that is late changes the first moment.
+    await stored.write(api.buckets["first"], [Occurrence(NOON - 41 * DAY, "g", "boot", "x", "two")])
+    assert (await servers(api))["two"]["first_seen"] == iso(NOON - 41 * DAY)
+
+
+async def test_retention_hides_what_is_older(api: Door, stored: Stored, database_dsn: str) -> None:
+    now = time.time_ns() // 1000
+    await stored.write(
+        api.buckets["first"],
+        [Occurrence(now - 3 * DAY, "a", server="one"), Occurrence(now - HOUR, "b", server="one")],
+    )
+    with psycopg.connect(database_dsn, autocommit=True) as connection:
+        connection.execute("UPDATE buckets SET retention_days = 1")
+    one = (await servers(api))["one"]
+    assert (one["event_count"], one["first_seen"]) == (1, iso(now - HOUR))
+
+
+async def test_nodes_by_their_newest_report(api: Door, stored: Stored, database_dsn: str) -> None:
+    bucket, now = api.buckets["first"], datetime.now(UTC)
+    await stored.write(bucket, [Occurrence(NOON, "a", "boot", "shop", "one")])
+    report(database_dsn, bucket, now - timedelta(days=9), "one", version="0.9")
+    report(database_dsn, bucket, now - timedelta(seconds=5), "one", version="1.1", status="DISCONNECTED")
+    report(database_dsn, bucket, now - timedelta(hours=1), "one", ip="10.0.0.9")
+    report(database_dsn, bucket, now - timedelta(seconds=181), "silent")
+    report(database_dsn, bucket, now - timedelta(seconds=170), "slow", ip="::1")
+    report(database_dsn, bucket, now - timedelta(days=1), "retired")
+    report(database_dsn, api.buckets["theirs"], now, "elsewhere")
+    with psycopg.connect(database_dsn, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO node_retirements (bucket_id, ip, host) VALUES (%s, '10.0.0.1', 'retired')", [bucket]
+        )
+    found = await servers(api)
+    assert set(found) == {"one", "silent", "slow"}
+    assert found["one"]["node"] == {
+        "ip": "10.0.0.1",
+        "host": "one",
+        "version": "1.1",
+        "status": "DISCONNECTED",
+    }
+    assert (found["one"]["event_count"], found["one"]["apps"]) == (1, ["shop"])
+    assert found["one"]["first_seen"] == min(iso(NOON), (now - timedelta(days=9)).isoformat())
+    assert (found["silent"]["node"]["status"], found["silent"]["event_count"]) == ("OFFLINE", 0)
+    assert found["slow"]["node"]["status"] == "ONLINE"

@@ -1,0 +1,1 @@
+"""Tenancy without a database: attempts, secrecy, plans, passwords, mail."""

@@ -1,0 +1,60 @@
+"""Mail: no text of a caller's becomes a header, and a folder's file appears whole."""
+
+import asyncio
+import email
+import email.policy
+from pathlib import Path
+
+import pytest
+
+from api.tenancy.mail import Mail, composed
+from schema.errors import Invalid, Unavailable
+from schema.settings import MailSettings
+
+
+@pytest.mark.parametrize("to", ["a@example.com\nBcc: b@example.com", "a@example.com\r\nX: y"])
+def test_an_address_with_a_line_break_is_refused(to: str) -> None:
+    with pytest.raises(Invalid):
+        composed("Weir <weir@localhost>", to, "s", "t")
+
+
+async def test_a_mail_lies_in_the_folder_closed_to_others(tmp_path: Path) -> None:
+    mail = Mail(MailSettings(mail_folder=str(tmp_path / "a/b")))
+    await mail.send("ada@example.com", "Grüße", "Text mit Umlaut: ü\n")
+    (path,) = sorted((tmp_path / "a/b").iterdir())
+    assert path.suffix == ".eml"
+    assert path.stat().st_mode & 0o077 == 0
+    message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+    assert (message["To"], message["Subject"]) == ("ada@example.com", "Grüße")
+    assert message.get_content() == "Text mit Umlaut: ü\n"
+
+
+async def test_a_server_gets_the_mail_and_a_silent_one_costs_the_deadline() -> None:
+    received: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        while line := await reader.readline():
+            if line.upper().startswith(b"DATA"):
+                writer.write(b"354 go on\r\n")
+                received.append(await reader.readuntil(b"\r\n.\r\n"))
+            elif line.upper().startswith(b"QUIT"):
+                writer.write(b"221 bye\r\n")
+                break
+            writer.write(b"250 fine\r\n")
+        writer.close()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        settings = MailSettings(smtp_host="127.0.0.1", smtp_port=port, smtp_security="none", smtp_seconds=5)
+        await Mail(settings).send("ada@example.com", "Subject", "Hello\n")
+    assert b"Hello" in received[0]
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        settings = MailSettings(smtp_host="127.0.0.1", smtp_port=port, smtp_security="none", smtp_seconds=0.2)
+        with pytest.raises(Unavailable):
+            await Mail(settings).send("ada@example.com", "Subject", "Hello\n")
