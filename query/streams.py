@@ -1,7 +1,7 @@
 """Streams: the events of several devices, so many of each, as conditions on their data let them through.
 
 Neighbours: ``api.surfaces.device_data`` asks, ``filters`` gives the condition. One statement reads each
-device by the index (bucket_key, device, …) for itself, so that a limit holds for each of them and one with
+device by the index (device, bucket_key, time) for itself, so that a limit holds for each of them and one with
 many events does not cost the others. Guarantee: tenancy is the first predicate; rows come by device in the
 order asked for, each device's in their own order; no answer is cut silently.
 """

@@ -1,0 +1,110 @@
+"""Streams read what a device has in the range, by its index, however many buckets and devices there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from query.execute import Reader, fetch, open_reader
+from query.filters.conditions import ALWAYS, Condition, Equals, Tag
+from query.interval import DAY, SECOND
+from query.request import Range, Scope
+from query.sql import Statement
+from query.streams import NEWEST_FIRST, Sorting, Streams, stream_count, stream_page
+from schema.connections import Duty, open_connection
+from schema.settings import ApiSettings
+
+NOW = 1_790_000_000 * SECOND // DAY * DAY
+ONE = (Scope((1,)),)
+MANY = (Scope(tuple(range(1, 5001)), NOW - 9 * DAY), Scope(tuple(range(5001, 10_001))))
+# Ten days, a row every 20 s; 20 devices, of which d0 is in bucket 1 alone and has every second row.
+ROWS = """
+INSERT INTO events
+SELECT CASE WHEN i % 2 = 0 THEN 1 ELSE 1 + i % 997 END, (ARRAY['boot', 'click'])[1 + i / 2 % 2], 'raw',
+    '', '', to_timestamp($1) - i * INTERVAL '20 seconds', i::text, now(),
+    CASE WHEN i % 2 = 0 THEN 'd0' ELSE 'd' || 1 + i / 2 % 19 END, jsonb_build_object('n', i % 50)
+FROM generate_series(1, 43200) AS i
+"""
+
+
+@pytest.fixture
+async def reader(database_dsn: str) -> AsyncIterator[Reader]:
+    settings = ApiSettings(database_dsn=database_dsn)
+    owner = await open_connection(settings, Duty.MAINTENANCE, command_seconds=60)
+    await owner.execute(ROWS, NOW // SECOND)
+    await owner.execute("ANALYZE events")
+    await owner.close(timeout=5)
+    reader = await open_reader(settings)
+    yield reader
+    await reader.close(5)
+
+
+async def explained(reader: Reader, statement: Statement) -> str:
+    text = "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) " + statement.text
+    async with reader.snapshot() as connection:
+        return "\n".join(row[0] for row in await fetch(connection, Statement(text, statement.arguments)))
+
+
+def buffers(text: str) -> int:
+    """Pages that the whole statement touched."""
+    found = re.search(r"Buffers: shared ([^\n]*)", text)
+    assert found is not None
+    return sum(int(number) for number in re.findall(r"(?:hit|read)=(\d+)", found[1]))
+
+
+def asked(
+    devices: tuple[str, ...],
+    days: float = 30,
+    limit: int = 1000,
+    condition: Condition = ALWAYS,
+    scopes: tuple[Scope, ...] = ONE,
+    sorting: Sorting = NEWEST_FIRST,
+) -> Streams:
+    return Streams(scopes, devices, "raw", Range(NOW - int(days * DAY), NOW), limit, condition, sorting)
+
+
+async def test_the_newest_events_of_a_device_with_many_are_read_from_the_newest_on(reader: Reader) -> None:
+    text = await explained(reader, stream_page(asked(("d0",), limit=10)))
+    assert "events_device" in text
+    assert "Seq Scan" not in text
+    # Chunks in order of time, the older ones never begun; a few pages of the one that was, of thousands.
+    assert text.count("never executed") >= 9
+    assert buffers(text) < 50
+
+
+async def test_a_range_reads_its_chunks_and_a_condition_reads_the_range(reader: Reader) -> None:
+    condition = Equals(Tag(("n",)), None)
+    for let_through in (ALWAYS, condition):
+        text = await explained(reader, stream_page(asked(("d1", "d2"), 1.5, condition=let_through)))
+        assert len(set(re.findall(r" on (_hyper_\w+_chunk)", text))) == 2
+        assert "events_device" in text
+        assert "Seq Scan" not in text
+        # What a condition looks at is what the device has in the range.
+        assert buffers(text) < 60
+
+
+async def test_ten_thousand_buckets_cost_a_device_of_one_little_more_than_one_bucket(reader: Reader) -> None:
+    devices = tuple(f"d{n}" for n in range(1, 11))
+    text = await explained(reader, stream_page(asked(devices, 2, 10, scopes=MANY)))
+    assert "events_device" in text
+    assert "Seq Scan" not in text
+    # A page for each of some 2300 rows that these devices have; a probe of each bucket would be 200,000 of them.
+    assert buffers(text) < 4000
+
+
+async def test_devices_come_in_order_without_sorting_them_all(reader: Reader) -> None:
+    for sorting in (NEWEST_FIRST, Sorting(Tag(("n",)), descending=True)):
+        text = await explained(reader, stream_page(asked(("d2", "d1"), 2, sorting=sorting)))
+        assert "Presorted Key: wanted.place" in text
+
+
+async def test_counting_stops_at_the_bound(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("query.streams.MAX_EVENTS", 10)
+    question = asked(("d0", "d1", "d2"), limit=10_000)
+    async with reader.snapshot() as connection:
+        (row,) = await fetch(connection, stream_count(question))
+    assert row["found"] == 11
+    text = await explained(reader, stream_count(question))
+    assert buffers(text) < 50
