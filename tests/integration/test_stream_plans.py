@@ -90,7 +90,7 @@ async def test_ten_thousand_buckets_cost_a_device_of_one_little_more_than_one_bu
     text = await explained(reader, stream_page(asked(devices, 2, 10, scopes=MANY)))
     assert "events_device" in text
     assert "Seq Scan" not in text
-    # A page for each of some 2300 rows that these devices have; a probe of each bucket would be 200,000 of them.
+    # A page for each of some 2300 rows of these devices; a probe of each bucket would be 200,000 pages.
     assert buffers(text) < 4000
 
 
