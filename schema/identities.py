@@ -2,7 +2,7 @@
 
 A secret is a readable prefix and 256 random bits. Only its SHA-256 is ever stored; with that much
 entropy a slow hash buys nothing, and equality of digests is decided by an index or a constant-time
-comparison. The rules in words: docs/access.md.
+comparison. The rules in words: docs/accounts.md.
 """
 
 from __future__ import annotations

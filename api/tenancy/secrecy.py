@@ -43,7 +43,7 @@ class Secrecy:
         for cipher in self._ciphers:
             try:
                 return cipher.decrypt(nonce, ciphertext, belongs_to.encode()).decode()
-            except InvalidTag:
+            except (InvalidTag, ValueError):
                 continue
         return None
 

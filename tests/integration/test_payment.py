@@ -1,0 +1,99 @@
+"""What a payment provider changes: subscriptions, invoices, and transfers of buckets on a paid plan."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from api.accounts import add_account_routes
+from api.app import clients
+from api.http.bodies import Allowance
+from api.http.problems import door, message_form
+from api.http.serving import Listening, listening
+from api.tenancy.payment import Charge
+from schema.errors import Denied
+from schema.metrics import ApiMetrics, DoorMetrics
+from schema.settings import ApiSettings, Plan
+from tests.support.api_door import Door, api_door
+
+
+class Till:
+    """A provider that takes one card."""
+
+    def __init__(self) -> None:
+        self.charged: dict[str, list[Charge]] = {}
+        self.cards: set[str] = set()
+
+    async def subscribe(self, bucket_id: str, plan: str, card_token: str | None, coupon: str | None) -> str:
+        if card_token != "tok_good":
+            raise Denied("need a credit card")
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        self.charged[bucket_id] = [Charge("ch_1", 4900, "eur", at, paid=True)]
+        return f"sub_{plan}_{coupon}"
+
+    async def charges(self, bucket_id: str) -> list[Charge]:
+        return self.charged.get(bucket_id, [])
+
+    async def has_card(self, user_id: str) -> bool:
+        return user_id in self.cards
+
+
+@pytest.fixture
+async def till() -> Till:
+    return Till()
+
+
+@pytest.fixture
+async def api(database_dsn: str, tmp_path: Path, till: Till) -> AsyncIterator[Door]:
+    settings = ApiSettings(
+        database_dsn=database_dsn,
+        mail_folder=str(tmp_path),
+        plans={"free": Plan(), "pro": Plan(monthly_price=49)},
+    )
+    registry = CollectorRegistry()
+    app = web.Application(middlewares=[door(DoorMetrics(registry), {"/api": message_form})])
+    async with api_door(database_dsn) as people, clients(settings) as parts:
+        metrics, allowance = ApiMetrics(registry), Allowance(1 << 20)
+        add_account_routes(app, settings, parts.primary, parts.reader, allowance, metrics, till)
+        async with (
+            listening(app, Listening("127.0.0.1", 0, 5, 5)) as port,
+            aiohttp.ClientSession() as session,
+        ):
+            yield Door(session, f"http://127.0.0.1:{port}", people.buckets, people.users, people.secrets)
+
+
+async def test_a_paid_plan_with_a_card(api: Door, till: Till) -> None:
+    path = f"/api/bucket/{api.buckets['first']}"
+    refused = await api.ask("POST", f"{path}/upgrade", {"plan": "pro", "stripe_token": "tok_bad"})
+    assert (refused.status, refused.body) == (403, {"msg": "need a credit card"})
+    assert (await api.ask("GET", f"{path}/subscription")).status == 404
+    upgrade = {"plan": "pro", "stripe_token": "tok_good", "coupon_id": "spring"}
+    answer = await api.ask("POST", f"{path}/upgrade", upgrade)
+    assert answer.status == 200
+    assert answer.body["bucket"]["plan"] == "pro"
+    assert answer.body["subscription"]["_id"] == "sub_pro_spring"
+    shown = await api.ask("GET", f"{path}/subscription", who="user")
+    assert (shown.status, shown.body) == (200, answer.body["subscription"])
+    charges = await api.ask("GET", f"{path}/payment/charges")
+    assert (charges.status, charges.body) == (
+        200,
+        [
+            {
+                "_id": "ch_1",
+                "amount": 4900,
+                "currency": "eur",
+                "created_at": "2026-01-01T00:00:00+00:00",
+                "paid": True,
+            }
+        ],
+    )
+    transfer = {"new_owner": "user@example.com"}
+    assert (await api.ask("POST", f"{path}/transfer_ownership", transfer)).status == 403
+    till.cards.add(api.users["user"])
+    assert (await api.ask("POST", f"{path}/transfer_ownership", transfer)).status == 200
