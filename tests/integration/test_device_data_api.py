@@ -132,7 +132,7 @@ async def test_devices_in_the_order_asked_for_each_with_its_limit(api: Door, sto
 
 
 async def test_since_and_until_are_inclusive_and_until_is_now_by_default(api: Door, stored: Stored) -> None:
-    now = round(datetime.now(UTC).timestamp()) * SECOND
+    now = int(datetime.now(UTC).timestamp()) * SECOND
     await stored.write(api.buckets["first"], [event(NOON + n * SECOND, str(n)) for n in range(10)])
     await stored.write(api.buckets["first"], [event(now + 3600 * SECOND, "ahead"), event(now, "new", "d2")])
 
@@ -384,7 +384,7 @@ async def test_a_deleted_and_an_emptied_bucket_show_nothing(
 
 
 async def test_each_bucket_shows_its_own_retention(api: Door, stored: Stored, database_dsn: str) -> None:
-    now = round(datetime.now(UTC).timestamp()) * SECOND
+    now = int(datetime.now(UTC).timestamp()) * SECOND
     for bucket in ("first", "second", "theirs"):
         await stored.write(
             api.buckets[bucket], [event(now - days * DAY, f"{bucket} {days}") for days in (1, 5, 20)]
@@ -446,7 +446,7 @@ async def test_a_receipt_is_waited_for(api: Door, stored: Stored) -> None:
     assert int(answer.headers["Retry-After"]) >= 1
     assert answer.headers["Content-Type"].startswith("application/problem+json")
     await stored.write(
-        api.buckets["first"], [event(round(datetime.now(UTC).timestamp()) * SECOND - 1, "new")]
+        api.buckets["first"], [event(int(datetime.now(UTC).timestamp()) * SECOND - 1, "new")]
     )
     answer = await api.ask("GET", "/device_data", asked, **receipt)
     assert [one["event_id"] for one in answer.body["data"][0]["data"]] == ["new"]
