@@ -445,9 +445,7 @@ async def test_a_receipt_is_waited_for(api: Door, stored: Stored) -> None:
     assert answer.status == 503
     assert int(answer.headers["Retry-After"]) >= 1
     assert answer.headers["Content-Type"].startswith("application/problem+json")
-    await stored.write(
-        api.buckets["first"], [event(int(datetime.now(UTC).timestamp()) * SECOND - 1, "new")]
-    )
+    await stored.write(api.buckets["first"], [event(int(datetime.now(UTC).timestamp()) * SECOND - 1, "new")])
     answer = await api.ask("GET", "/device_data", asked, **receipt)
     assert [one["event_id"] for one in answer.body["data"][0]["data"]] == ["new"]
     answer = await api.ask("GET", "/device_data", asked, **{"X-Weir-Receipt": "nonsense!"})
