@@ -61,7 +61,7 @@ class _Arguments:
 def counts_by_period(
     scope: Scope, plan: Plan, interval: Interval, filters: Filters, hours: Range
 ) -> Statement:
-    """One row: xs (starts of periods in epoch ms, in any order), ys (their counts, none 0), and what is known.
+    """One row: xs (starts of periods in epoch ms, in any order), ys (counts, none 0), and what is known.
 
     xs and ys are null when nothing was found. A period of several months may come as single months: the
     caller puts them together. kinds, rollups, moments: what ``KNOWLEDGE`` says of ``hours`` in the same
