@@ -121,7 +121,11 @@ class Reader:
     @asynccontextmanager
     async def _turn(self, places: asyncio.Semaphore) -> AsyncIterator[None]:
         try:
-            await asyncio.wait_for(places.acquire(), self._acquire_seconds)
+            if places.locked():
+                await asyncio.wait_for(places.acquire(), self._acquire_seconds)
+            else:
+                # Returns at once, without the task that a bounded wait costs.
+                await places.acquire()
         except TimeoutError:
             raise Overloaded("too many questions at once; ask again") from None
         try:

@@ -17,7 +17,7 @@ from query.execute import AnyConnection, fetch, knowledge
 from query.interval import Interval
 from query.plan import Knowledge, Plan, Slice, plan
 from query.request import Filters, Range, Scope
-from query.sql import Arguments, Statement, period_template, where_clause
+from query.sql import Arguments, Statement, counted_by_period, where_clause
 
 PAGE_ROWS = 1000
 # Pages beyond this are beyond what a device can have.
@@ -159,16 +159,9 @@ FROM (
 def counts(asked: Occurrences, ways: Sequence[tuple[Scope, Plan]], interval: Interval) -> Statement:
     """Rows (at: first second of the period, y: its count, not 0), in the order asked for."""
     arguments = Arguments()
-    period = period_template(interval, arguments)
-    parts = []
-    for scope, piece in _slices(ways):
-        where = where_clause(scope, piece, asked.filters, arguments)
-        if piece.rung is None:
-            x = period.format("observed_at")
-            parts.append(f"SELECT {x} AS x, count(*) AS y FROM events {where} GROUP BY 1")
-        else:
-            x = period.format("period")
-            parts.append(f"SELECT {x} AS x, event_count AS y FROM {piece.rung.table} {where}")
+    parts = [
+        counted_by_period(scope, piece, interval, asked.filters, arguments) for scope, piece in _slices(ways)
+    ]
     counted = "\nUNION ALL\n".join(parts)
     text = f"""
 SELECT extract(epoch FROM counted.x)::bigint AS at, sum(y)::bigint AS y

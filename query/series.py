@@ -11,7 +11,10 @@ Point = tuple[int, int]
 
 
 def filled(counts: Iterable[Point], interval: Interval) -> list[Point]:
-    """Points (start of the period in epoch ms, count) from ``counts`` (epoch ms in it, count above 0)."""
+    """Points (start of the period in epoch ms, count) from ``counts`` (epoch ms in it, count above 0).
+
+    ``counts`` may come in any order, each moment once.
+    """
     width = interval.width
     if width is None:
         return _filled_months(counts, interval)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from query.interval import Interval
+from query.interval import SECOND, Interval
 from query.plan import Plan, Slice
 from query.request import Filters, Page, Range, Scope, moment
 
@@ -62,22 +62,14 @@ class Arguments:
 def counts_by_period(
     scope: Scope, plan: Plan, interval: Interval, filters: Filters, hours: Range
 ) -> Statement:
-    """One row: xs (starts of periods in epoch ms, ascending), ys (their counts, none 0), and what is known.
+    """One row: xs (starts of periods in epoch ms, in any order), ys (counts, none 0), and what is known.
 
-    xs and ys are null when nothing was found. Periods of several months come as single months: the caller
-    puts them together. kinds, rollups, moments: what ``KNOWLEDGE`` says of ``hours`` in the same snapshot.
+    xs and ys are null when nothing was found. A period of several months may come as single months: the
+    caller puts them together. kinds, rollups, moments: what ``KNOWLEDGE`` says of ``hours`` in the same
+    snapshot.
     """
     arguments = Arguments()
-    period = period_template(interval, arguments)
-    parts = []
-    for piece in plan.slices:
-        where = where_clause(scope, piece, filters, arguments)
-        if piece.rung is None:
-            x = period.format("observed_at")
-            parts.append(f"SELECT {x} AS x, count(*) AS y FROM events {where} GROUP BY 1")
-        else:
-            x = period.format("period")
-            parts.append(f"SELECT {x} AS x, event_count AS y FROM {piece.rung.table} {where}")
+    parts = [counted_by_period(scope, piece, interval, filters, arguments) for piece in plan.slices]
     known = _KNOWLEDGE.format(
         start=arguments(moment(hours.start), "timestamptz"), end=arguments(moment(hours.end), "timestamptz")
     )
@@ -85,9 +77,9 @@ def counts_by_period(
     text = f"""
 SELECT xs, ys, kinds, rollups, moments
 FROM (
-    SELECT array_agg(x ORDER BY x) AS xs, array_agg(y ORDER BY x) AS ys
+    SELECT array_agg(x) AS xs, array_agg(y) AS ys
     FROM (
-        SELECT extract(epoch FROM counted.x)::bigint * 1000 AS x, sum(y)::bigint AS y
+        SELECT (date_part('epoch', counted.x) * 1000)::bigint AS x, sum(y)::bigint AS y
         FROM (
 {counted}
         ) AS counted
@@ -100,6 +92,27 @@ CROSS JOIN (
 ) AS knowledge
 """
     return Statement(text, tuple(arguments.values))
+
+
+def counted_by_period(
+    scope: Scope, piece: Slice, interval: Interval, filters: Filters, arguments: Arguments
+) -> str:
+    """A part: rows (x: the start of a period of the interval, y: events in it, never 0)."""
+    if piece.rung is not None:
+        # The rung's own periods need no cutting.
+        same = interval.width == piece.rung.period_seconds * SECOND
+        x = "period" if same else _period(interval, "period", arguments)
+        where = where_clause(scope, piece, filters, arguments)
+        return f"SELECT {x} AS x, event_count AS y FROM {piece.rung.table} {where}"
+    first = interval.period(piece.start)
+    if first == interval.period(piece.end - 1):
+        # The edge of a histogram lies in one period: no row of it has to be cut or grouped.
+        x = arguments(moment(first), "timestamptz")
+        where = where_clause(scope, piece, filters, arguments)
+        return f"SELECT {x} AS x, count(*) AS y FROM events {where} HAVING count(*) > 0"
+    x = _period(interval, "observed_at", arguments)
+    where = where_clause(scope, piece, filters, arguments)
+    return f"SELECT {x} AS x, count(*) AS y FROM events {where} GROUP BY 1"
 
 
 def counts_by_app(scope: Scope, plan: Plan, filters: Filters, limit: int) -> Statement:
@@ -161,9 +174,9 @@ def tenancy(bucket_keys: Sequence[int], arguments: Arguments) -> str:
     return f"bucket_key = ANY ({arguments(tuple(bucket_keys), 'integer[]')})"
 
 
-def period_template(interval: Interval, arguments: Arguments) -> str:
-    """A template: the start of the period that holds a column's moment."""
+def _period(interval: Interval, column: str, arguments: Arguments) -> str:
+    """The start of the period that holds a column's moment."""
     if interval.width is None:
-        return "date_trunc('month', {}, 'UTC')"
+        return f"date_trunc('month', {column}, 'UTC')"
     width = arguments(timedelta(microseconds=interval.width), "interval")
-    return f"date_bin({width}, {{}}, {arguments(moment(interval.origin), 'timestamptz')})"
+    return f"date_bin({width}, {column}, {arguments(moment(interval.origin), 'timestamptz')})"

@@ -146,7 +146,7 @@ class WriterSettings(LogSettings, KafkaSettings, DatabaseSettings):
     writer_lanes: int = Field(2, ge=1, le=16, description="Database connections that store side by side.")
     batch_events: int = Field(20_000, ge=1, description="Events that close a batch.")
     batch_bytes: int = Field(16 * MIB, ge=64 * KIB, description="Record bytes that close a batch.")
-    batch_seconds: float = Field(0.05, ge=0, le=10, description="Age that closes a batch.")
+    batch_seconds: float = Field(0.02, ge=0, le=10, description="Age that closes a batch.")
     queue_bytes: int = Field(
         32 * MIB,
         ge=1 * MIB,

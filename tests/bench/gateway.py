@@ -116,7 +116,7 @@ class Load:
     def __init__(self, plot: Plot, events: int, connections: int) -> None:
         self._plot = plot
         self._connections = connections
-        self._shape = replace(Shape(), events_of_request=events, devices_of_request=min(events, 10))
+        self._shape = replace(Shape(), events_of_request=events, devices_of_request=1)
         self._made_at = datetime.now(UTC)
         workload = made(self._shape, plot.buckets, ground.PARTITIONS, self._made_at)
         body = workload.body(0)

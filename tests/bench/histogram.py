@@ -1,8 +1,9 @@
 """Histogram through the planner and the ladder, against the same question to raw rows: server-side time.
 
-Two days, four buckets of equal size, one of them asked; every event name belongs to one app, every app runs
-on two servers. Rollups hold what the writer would have left: every shard has a part of every period. Times
-are PostgreSQL's own, planning and execution; the wall time through ``Reader`` stands beside them.
+Two days, four buckets of equal size; one of them is asked for its one event name, as the surface asks: for a
+name. Four apps run on two servers each. Rollups hold what the writer and maintenance would have left: every
+shard has a part of every open period, and the shards of closed ones are merged. Times are PostgreSQL's own,
+planning and execution; the wall time through ``Reader`` stands beside them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import asyncpg
 import orjson
 
+from ingest.writer import shards
 from query import sql
 from query.execute import Reader, hours_around, open_reader, planned
 from query.interval import Interval, Unit
@@ -35,12 +37,13 @@ SHARDS = 4
 
 _FILL = f"""
 INSERT INTO events
-SELECT bucket_key, 'name-' || name, 'events', 'app-' || name % {APPS},
-       'server-' || name % {APPS} || '-' || floor(random() * {SERVERS_OF_APP})::int, observed_at,
+SELECT bucket_key, 'name-' || name, 'events', 'app-' || app,
+       'server-' || app || '-' || floor(random() * {SERVERS_OF_APP})::int, observed_at,
        gen_random_uuid()::text, observed_at, 'device-' || floor(random() * {DEVICES})::int,
        jsonb_build_object('value', number, 'message', 'request served')
 FROM (
-    SELECT ($3::int[])[1 + number % $4] AS bucket_key, floor(random() * {NAMES})::int AS name, number,
+    SELECT ($3::int[])[1 + number % $4] AS bucket_key, number, floor(random() * {APPS})::int AS app,
+           CASE WHEN number % $4 = 0 THEN 0 ELSE floor(random() * {NAMES})::int END AS name,
            $1::timestamptz + random() * INTERVAL '{DAYS} days' AS observed_at
     FROM generate_series($5::int, $6::int) AS number
 ) AS drawn
@@ -73,9 +76,8 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
         try:
             figures = []
             for unit in (Unit.MINUTE, Unit.HOUR):
-                question = Histogram(
-                    Scope((plot.buckets[0].bucket_key,)), _last_days(end), Interval(unit), Filters()
-                )
+                scope, asked = Scope((plot.buckets[0].bucket_key,)), Filters(name="name-0")
+                question = Histogram(scope, _last_days(end), Interval(unit), asked)
                 figures.append(await _compared(connection, reader, question, scale, unit))
         finally:
             await reader.close(2.0)
@@ -98,6 +100,7 @@ async def _fill(connection: asyncpg.Connection[asyncpg.Record], plot: Plot, rows
         await connection.execute(_FILL, start, end, keys, len(keys), first, last)
     if await connection.fetchval("SELECT edition FROM store_state") == "apache":
         await connection.execute(_ROLL_UP)
+        await shards.merge(connection, 60.0)
     else:
         for rung in (*_RUNGS[1:], _RUNGS[0]):
             await connection.execute(

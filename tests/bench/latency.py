@@ -25,7 +25,8 @@ from tests.bench.way import Way, opened
 from tests.bench.workload import Shape
 from tests.bench.writer import RUN
 
-SHAPE = replace(Shape(), events_of_request=100, templates=64)
+# A request is what one device has gathered.
+SHAPE = replace(Shape(), events_of_request=100, devices_of_request=1, templates=64)
 CONNECTIONS = 64
 SHARES = (0.25, 0.50, 0.75)
 _CALIBRATIONS = 3
@@ -63,6 +64,7 @@ async def _at(way: Way, share: float, sustained: float, scale: Scale, first: int
         "sustained_events_per_second": round(sustained),
         "requests": len(waits),
         "events_of_request": SHAPE.events_of_request,
+        "devices_of_request": SHAPE.devices_of_request,
         "accepted_to_visible_p50": round(percentile(accepted, 0.50), 4),
         "due_to_visible_p50": round(
             percentile([visible - sent_.due_at for sent_, visible in waits], 0.50), 4

@@ -90,7 +90,8 @@ async def _measure_case(plot: Plot, scale: Scale, case: Case, settings: dict[str
     canaries: list[float] = []
     ledger = Ledger()
     async with _bench(plot, canary, settings) as bench:
-        warm = range(max(1, size // 10))
+        # What is repeated long after has to be there from the first round on.
+        warm = range(size if case.restarted else max(1, size // 10))
         await _one_run(bench, workload, warm, ledger)
         await canary.run(unrepeated, warm)
         await _preload(bench, canary, workload, unrepeated, scale.preloaded_events, ledger)

@@ -14,7 +14,7 @@ import pytest
 from tests.bench import ground, recount
 from tests.bench.__main__ import PARTS
 
-BENCH_SECONDS = 100
+BENCH_SECONDS = 180
 
 
 @pytest.mark.timeout(BENCH_SECONDS + 20)

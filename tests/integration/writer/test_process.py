@@ -26,6 +26,7 @@ from tests.support.proxy import proxy_before
 from tests.support.records import HOUR, Topic, dead_letters_in, event, events, now, record, topic_of
 
 PARTITIONS = 4
+_LETTERS = "SELECT dead_letter_id FROM dead_letters ORDER BY partition, record_offset, position"
 _COPYING = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'COPY%'
@@ -195,7 +196,7 @@ async def test_dead_letters_are_sent_again_once_their_cause_is_gone(
     await start(weir)
     await stored(weir, topic)
     with psycopg.connect(database_dsn, autocommit=True) as connection:
-        letters = [row[0] for row in connection.execute("SELECT dead_letter_id FROM dead_letters ORDER BY 1")]
+        letters = [row[0] for row in connection.execute(_LETTERS)]
         assert len(letters) == 4
         connection.execute("DELETE FROM bucket_members; DELETE FROM api_keys")
         connection.execute("UPDATE buckets SET bucket_id = %s", [missing])
@@ -206,7 +207,7 @@ async def test_dead_letters_are_sent_again_once_their_cause_is_gone(
         await resend(settings, [letters[0], 999])
     lines = await resend(settings, letters)
     await resend(settings, letters[:1])
-    assert [line.partition("partition ")[2][0] for line in lines] == ["1", "1", "3", "3"]
+    assert sorted(line.partition("partition ")[2][0] for line in lines) == ["1", "1", "3", "3"]
     topic.ends = {1: 4, 3: 3}
     await stored(weir, topic)
     ids = sorted(oracle.stored_ids(database_dsn, missing))
