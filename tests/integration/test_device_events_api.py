@@ -95,7 +95,7 @@ async def test_times_to_be_read_by_people(api: Door, stored: Stored, parameter: 
     assert hourly.body == [{"tst": "2012-04-15T14:00:00Z", "val": 1}]
     daily = await get(api, mode="aggregate_daily", given=given)
     assert daily.body == [{"tst": "2012-04-15T00:00:00Z", "val": 1}]
-    assert (await get(api, **{parameter: "false"})).body == [HOUR_AT + 61]
+    assert (await get(api, given={parameter: "false"})).body == [HOUR_AT + 61]
 
 
 @pytest.mark.parametrize(

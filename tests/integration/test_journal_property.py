@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from api.tenancy.administration import administration, create_bucket, create_user, create_workspace
@@ -52,6 +53,15 @@ ASKS = st.builds(
 )
 
 
+# Days ago, at its first microsecond.
+def days_ago(days: int) -> tuple[int, int, int]:
+    return (-days * DAY, DAY, 0)
+
+
+ALL_DAYS = Ask(days_ago(9), (HOUR, 1, 0), Interval(Unit.DAY), older_first=True, name="boot")
+OLD = [(0, days_ago(3), "boot", "d1"), (1, days_ago(4), "boot", "d1")]
+
+
 def at(moment: tuple[int, int, int], now: int) -> int:
     from_now, step, by = moment
     return (now + from_now) // step * step + by
@@ -64,6 +74,9 @@ def at(moment: tuple[int, int, int], now: int) -> int:
     asks=st.lists(ASKS, min_size=1, max_size=6),
     retention=st.sampled_from([0, 0, DAY, 2 * DAY + 5]),
 )
+@example(batches=[(OLD, True), (OLD, False)], asks=[ALL_DAYS], retention=0)
+@example(batches=[(OLD[1:], True)], asks=[ALL_DAYS], retention=DAY)
+@example(batches=[(OLD, True)], asks=[ALL_DAYS], retention=DAY)
 async def test_what_is_found_is_what_a_hand_finds(
     database_dsn: str,
     batches: list[tuple[list[tuple[int, tuple[int, int, int], str, str]], bool]],
@@ -76,10 +89,10 @@ async def test_what_is_found_is_what_a_hand_finds(
         workspace = create_workspace(connection, "ours")
         buckets = [create_bucket(connection, workspace, "b", owner_id=owner) for _ in range(3)]
         rows = connection.execute("SELECT bucket_id, bucket_key FROM buckets").fetchall()
-    keys = dict(rows)
+    keys = {str(bucket_id): int(str(bucket_key)) for bucket_id, bucket_key in rows}
     # The third bucket is somebody else's; the second one's retention may be shorter.
     visible_from = [0, now - retention if retention else 0]
-    scopes = scopes_of([(int(str(keys[buckets[n]])), visible_from[n]) for n in range(2)])
+    scopes = scopes_of([(keys[buckets[n]], visible_from[n]) for n in range(2)])
     async with stored_in(database_dsn) as stored:
         reader = await open_reader(ApiSettings(database_dsn=database_dsn))
         for batch, (events, maintained) in enumerate(batches):
@@ -103,9 +116,7 @@ async def test_what_is_found_is_what_a_hand_finds(
                 if (event.device, event.name) == ("d1", ask.name) and event.observed_at >= visible_from[n]
             ]
             asked = Occurrences(scopes, "d1", ask.name, Range(start, last + 1), ask.older_first)
-            found = await reader.in_snapshot(
-                lambda connection, asked=asked, ask=ask: occurrences(connection, asked, ask.interval)
-            )
+            found = await reader.in_snapshot(partial(occurrences, asked=asked, interval=ask.interval))
             if not seen:
                 assert found is None
                 continue
