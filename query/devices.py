@@ -7,10 +7,10 @@ list hops from one device to the next in each index, so a page costs its own len
 # ruff: noqa: S608 - whatever comes from a request is a parameter; tables and columns come from schema.tables.
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+
+import asyncpg
 
 from query.execute import AnyConnection, fetch, planned
 from query.plan import Plan
@@ -112,5 +112,5 @@ SELECT name, sum(y)::bigint AS y FROM (
     return Statement(text, tuple(arguments.values))
 
 
-def _device(row: Mapping[str, Any]) -> Device:
+def _device(row: asyncpg.Record) -> Device:
     return Device(row["device"], row["name"], row["attributes"], row["registered_at"], row["updated_at"])

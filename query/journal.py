@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from query.execute import AnyConnection, fetch, knowledge
 from query.interval import Interval
@@ -22,8 +21,6 @@ from query.sql import Arguments, Statement, counted_by_period, where_clause
 PAGE_ROWS = 1000
 # Pages beyond this are beyond what a device can have.
 MAX_PAGE = 1_000_000_000
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
