@@ -68,7 +68,9 @@ def rows_read(text: str) -> int:
     """Rows that scans of chunks gave back or threw away."""
     read = [
         round(float(rows)) * int(loops)
-        for rows, loops in re.findall(r"Scan.* on _hyper_\S+.*rows=([\d.]+) loops=(\d+)", text)
+        for rows, loops in re.findall(
+            r"(?<!Bitmap Index )Scan.* on _hyper_\S+.*rows=([\d.]+) loops=(\d+)", text
+        )
     ]
     removed = [int(count) for count in re.findall(r"Rows Removed by Filter: (\d+)", text)]
     return sum(read) + sum(removed)
@@ -83,8 +85,11 @@ async def test_which_buckets_hold_a_device_is_read_from_the_indexes(reader: Read
     way = Plan((Slice(DEVICE_COUNTS_DAY, 0, NOW - DAY), Slice(None, NOW - DAY, NOW + DAY)))
     text = await explained(reader, holders(scope, way, asked(scope).filters))
     assert "Seq Scan on _hyper" not in text
-    assert "device_counts_day_key" in text
     assert "events_device" in text
+    async with reader.snapshot() as connection:
+        built = await connection.fetchval("SELECT edition = 'apache' FROM store_state")
+    # Nothing is materialized here in the community edition: there the rung itself reads the raw rows.
+    assert ("device_counts_day_key" in text) == built
     assert 0 < rows_read(text) < 50
     async with reader.snapshot() as connection:
         rows = await fetch(connection, holders(scope, way, asked(scope).filters))
