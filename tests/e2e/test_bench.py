@@ -58,11 +58,17 @@ async def test_one_count_too_many_voids_a_run(database_dsn: str, table: str) -> 
     await recount.check_sums(connection, 0)
     with psycopg.connect(database_dsn) as writing:
         row = writing.execute("SELECT edition FROM store_state").fetchone()
-        if table != "events" and row == ("community",):
-            pytest.xfail("continuous aggregates cannot be written to")
+        community = row == ("community",)
+        if table != "events" and community:
+            # There nobody can: the count is a continuous aggregate's.
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+                writing.execute(f"INSERT INTO {table} DEFAULT VALUES")
+            return
         writing.execute(f"INSERT INTO {table} VALUES {values[table]}")
     with pytest.raises(recount.Void):
         await recount.check_sums(connection, 0)
-    with pytest.raises(recount.Void):
-        await recount.check_every_count(database_dsn)
+    if not community:
+        # A continuous aggregate counts the row at once, so there the rungs agree with it.
+        with pytest.raises(recount.Void):
+            await recount.check_every_count(database_dsn)
     await connection.close(timeout=5)
