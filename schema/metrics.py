@@ -55,6 +55,7 @@ class GatewayMetrics:
         self.producer_rebuilds = Counter(
             "weir_producer_rebuilds_total", "Producers given up and made anew.", registry=registry
         )
+        self.agent_links = Gauge("weir_agent_links", "WebSockets of agents that are open.", registry=registry)
         self.cached_keys = Gauge("weir_cached_keys", "API keys known to this gateway.", registry=registry)
         self.oldest_unstored_seconds = Gauge(
             "weir_oldest_unstored_seconds",

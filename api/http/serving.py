@@ -1,6 +1,7 @@
 """Run an application of aiohttp from its start to the end of its last request.
 
-SIGTERM and SIGINT close the listening socket; requests in flight get ``shutdown_seconds`` to be
+SIGTERM and SIGINT close the listening socket; then whoever holds connections open (WebSockets) is told to
+let go of them, while what arrives is still read; requests in flight get ``shutdown_seconds`` to be
 answered, then the application's own cleanup runs. An idle connection, or one that has not finished
 sending its headers, is closed after ``keep_alive_seconds``; bodies have their own deadline (``bodies``).
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -63,9 +64,15 @@ class _Runner(web.AppRunner):
 
 @asynccontextmanager
 async def listening(
-    app: web.Application, where: Listening, direct: Mapping[tuple[str, str], Handler] | None = None
+    app: web.Application,
+    where: Listening,
+    direct: Mapping[tuple[str, str], Handler] | None = None,
+    let_go: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[int]:
     """Serve ``app`` while the block runs; gives the bound port. Leaving it drains.
+
+    ``let_go``: ends long connections, within a bound of its own. aiohttp's own signal for that comes too
+    late: by then it drops whatever else arrives on a connection.
 
     ``direct``: handlers by method and path that are called without routing and middleware, for the one
     route of a door where that would be felt; ``problems.direct_door`` makes them answer errors. The
@@ -91,6 +98,9 @@ async def listening(
         log.info("listening", host=where.host, port=port)
         yield port
         log.info("draining", requests_served=runner.server.requests_count if runner.server else 0)
+        await site.stop()
+        if let_go is not None:
+            await let_go()
     finally:
         try:
             async with asyncio.timeout(where.shutdown_seconds + _CLEANUP_SECONDS):
@@ -108,11 +118,15 @@ async def serve(
     *,
     direct: Mapping[tuple[str, str], Handler] | None = None,
     started: Callable[[int], None] | None = None,
+    let_go: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. ``direct``: see ``listening``; ``started``: the port."""
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    ``direct``, ``let_go``: see ``listening``; ``started``: is told the port.
+    """
     stop = asyncio.Event()
     with_signals(stop)
-    async with listening(app, where, direct) as port:
+    async with listening(app, where, direct, let_go) as port:
         if started is not None:
             started(port)
         await stop.wait()

@@ -25,6 +25,9 @@ from ingest.gateway.dialects.event_create import read_event_create
 from ingest.gateway.dialects.events import EVENTS
 from ingest.gateway.dialects.nodes import NODE_REPORTS
 from ingest.gateway.intake import Intake, Sent, Station, batch_reply, device_reply, event_create_reply
+from ingest.gateway.keys import Keys
+from ingest.gateway.pm2.handshake import LINK_PATH, PREFIX, VERIFY_PATH, Handshake, agent_form
+from ingest.gateway.pm2.links import Links
 
 EVENTS_PATH = "/v1/events"
 # The surface of a device's events has two addresses, and a form of refusals of its own.
@@ -34,12 +37,15 @@ _CLOUD_EVENTS = CloudEvents()
 _OF_ANOTHER_FORM = {CLOUD_EVENT: _CLOUD_EVENTS, CLOUD_EVENTS: _CLOUD_EVENTS}
 
 
-def new_app(station: Station) -> tuple[web.Application, dict[tuple[str, str], Handler]]:
+def new_app(
+    station: Station, pairs: Keys, links: Links
+) -> tuple[web.Application, dict[tuple[str, str], Handler]]:
     """The application, and the handler that is reached without routing (see ``api.http.serving``).
 
+    ``pairs``: the buckets' public and secret ids, as ``pm2.pairs`` reads them; ``links``: of agents.
     Its health routes are added by the process.
     """
-    forms = dict.fromkeys(DEVICE_PREFIXES, response_status_form)
+    forms = {**dict.fromkeys(DEVICE_PREFIXES, response_status_form), PREFIX: agent_form}
     origins = Origins(station.settings.gateway_origins, "POST")
     middlewares = [door(station.door_metrics, forms)]
     if origins:
@@ -56,6 +62,8 @@ def new_app(station: Station) -> tuple[web.Application, dict[tuple[str, str], Ha
     for prefix in DEVICE_PREFIXES:
         app.router.add_post(f"{prefix}/{{uuid}}/events/{{name}}", device.answer)
     app.router.add_post("/event_create", event_create.answer)
+    app.router.add_post(VERIFY_PATH, Handshake(station.settings, pairs, bodies).answer)
+    app.router.add_get(LINK_PATH, links.answer)
     direct = direct_door(station.door_metrics, EVENTS_PATH, events.answer)
     return app, {("POST", EVENTS_PATH): origins.around(direct) if origins else direct}
 

@@ -63,7 +63,7 @@ class Keys:
 
     def known(self, secret: str, named_bucket: str) -> Grant | None:
         """The grant of a key that was confirmed not too long ago; None: it has to be learned."""
-        entry = self._known.get((sha256(secret.encode()).digest(), named_bucket))
+        entry = self._known.get((_digest(secret), named_bucket))
         if entry is None:
             return None
         now = self._clock()
@@ -82,7 +82,11 @@ class Keys:
             raise Denied("X-Api-Key: required; send an ingest key", status=401)
         if not looks_like_secret(secret):
             raise _copy(UNKNOWN_KEY)
-        key = (sha256(secret.encode()).digest(), checked_bucket_id(named_bucket))
+        return await self.ask_for(secret, checked_bucket_id(named_bucket))
+
+    async def ask_for(self, secret: str, named: str) -> Grant:
+        """The same for a secret and a name whose forms have been looked at."""
+        key = (_digest(secret), named)
         refused = self._refused.get(key)
         if refused is not None and refused.until > self._clock():
             raise _copy(refused.outcome)
@@ -146,6 +150,11 @@ class Keys:
         for question in questions:
             question.cancel()
         await asyncio.gather(*questions, return_exceptions=True)
+
+
+def _digest(secret: str) -> bytes:
+    # A header may hold bytes that are no text; they are a secret that nobody has.
+    return sha256(secret.encode(errors="surrogateescape")).digest()
 
 
 def _copy(refusal: Denied | Invalid) -> Denied | Invalid:

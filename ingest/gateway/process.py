@@ -25,7 +25,9 @@ from ingest.gateway.app import new_app
 from ingest.gateway.backlog import Backlog
 from ingest.gateway.grants import Asked, Outcome, read_grants
 from ingest.gateway.intake import Station
-from ingest.gateway.keys import Keys
+from ingest.gateway.keys import Ask, Keys
+from ingest.gateway.pm2.links import LET_GO_SECONDS, Links
+from ingest.gateway.pm2.pairs import read_pairs
 from ingest.gateway.producing import Producing
 from ingest.gateway.publisher import Publisher
 from ingest.gateway.quota import Quota
@@ -49,7 +51,7 @@ _RETRY_SECONDS = 3.0
 class Rounds:
     """What is read again and again from the database and Kafka, and what that last said."""
 
-    def __init__(self, settings: GatewaySettings, pool: Pool, keys: Keys, backlog: Backlog) -> None:
+    def __init__(self, settings: GatewaySettings, pool: Pool, keys: Sequence[Keys], backlog: Backlog) -> None:
         self._settings = settings
         self._pool = pool
         self._keys = keys
@@ -72,7 +74,8 @@ class Rounds:
 
     async def _read_database(self) -> bool:
         try:
-            await self._keys.confirm()
+            for keys in self._keys:
+                await keys.confirm()
             await self._backlog.read_progress(self._pool, self._settings.database_command_seconds)
         except Unavailable as error:
             log.warning("database away, going on with what is known", reason=error.message)
@@ -91,15 +94,14 @@ async def run(settings: GatewaySettings) -> None:
     async def ask(asked: Sequence[Asked]) -> list[Outcome]:
         return await read_grants(pool, asked, settings.database_command_seconds)
 
+    async def ask_pairs(asked: Sequence[Asked]) -> list[Outcome]:
+        return await read_pairs(pool, asked, settings.database_command_seconds)
+
     producing = Producing(settings, metrics)
+    pairs = _keys(settings, ask_pairs)
     station = Station(
         settings,
-        Keys(
-            ask,
-            time.monotonic,
-            outage_seconds=settings.key_outage_seconds,
-            question_seconds=settings.database_command_seconds,
-        ),
+        _keys(settings, ask),
         Quota(
             time.monotonic,
             default_rate=settings.bucket_events_per_second,
@@ -111,23 +113,37 @@ async def run(settings: GatewaySettings) -> None:
         metrics,
         DoorMetrics(registry),
     )
-    rounds = Rounds(settings, pool, station.keys, station.backlog)
+    rounds = Rounds(settings, pool, (station.keys, pairs), station.backlog)
     metrics.cached_keys.set_function(lambda: len(station.keys))
     metrics.oldest_unstored_seconds.set_function(lambda: station.backlog.overdue_seconds)
-    app, direct = new_app(station)
+    links = Links(station, pairs)
+    app, direct = new_app(station, pairs, links)
     add_health_routes(app, _checks(station, rounds), registry)
-    app.cleanup_ctx.append(lambda _app: _lifetime(station, rounds, pool))
+    app.cleanup_ctx.append(lambda _app: _lifetime(station, pairs, rounds, pool))
     where = Listening(
         settings.gateway_host,
         settings.gateway_port,
         settings.keep_alive_seconds,
-        settings.shutdown_seconds - _FLUSH_SECONDS - _PRODUCER_STOP_SECONDS - _POOL_CLOSE_SECONDS,
+        settings.shutdown_seconds
+        - _FLUSH_SECONDS
+        - _PRODUCER_STOP_SECONDS
+        - _POOL_CLOSE_SECONDS
+        - LET_GO_SECONDS,
         settings.gateway_backlog,
     )
-    await serve(app, where, direct=direct)
+    await serve(app, where, direct=direct, let_go=links.let_go)
 
 
-async def _lifetime(station: Station, rounds: Rounds, pool: Pool) -> AsyncIterator[None]:
+def _keys(settings: GatewaySettings, ask: Ask) -> Keys:
+    return Keys(
+        ask,
+        time.monotonic,
+        outage_seconds=settings.key_outage_seconds,
+        question_seconds=settings.database_command_seconds,
+    )
+
+
+async def _lifetime(station: Station, pairs: Keys, rounds: Rounds, pool: Pool) -> AsyncIterator[None]:
     station.producing.start()
     tasks = [asyncio.create_task(rounds.run()), asyncio.create_task(keep_trimmed())]
     for task in tasks:
@@ -139,6 +155,7 @@ async def _lifetime(station: Station, rounds: Rounds, pool: Pool) -> AsyncIterat
     await station.publisher.close(_FLUSH_SECONDS)
     await station.producing.close(_PRODUCER_STOP_SECONDS)
     await station.keys.close()
+    await pairs.close()
     await station.backlog.close()
     await close_pool(pool, _POOL_CLOSE_SECONDS)
 

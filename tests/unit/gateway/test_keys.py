@@ -89,6 +89,13 @@ async def test_what_is_no_key_is_refused_unasked() -> None:
     assert database.questions == []
 
 
+async def test_bytes_that_are_no_text_are_no_key() -> None:
+    keys = Database().keys()
+    assert keys.known("\udcff", "") is None
+    with pytest.raises(Denied):
+        await keys.learn("\udcff", "")
+
+
 async def test_a_revoked_key_is_forgotten_by_the_next_confirmation() -> None:
     database = Database()
     keys = database.keys()
