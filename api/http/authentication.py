@@ -29,29 +29,33 @@ from schema.identities import (
 _DAY_MICROSECONDS = 86_400 * 1_000_000
 _NO_TOKEN = frozenset({"", "null", "undefined"})
 
-# One row if the credential stands, none if it does not. $1: digest, $2: bucket id, $3: whether it is a key.
-_RESOLVE = """
+# What makes a credential stand: the one place that says it. $1: digest, $2: whether it is a key.
+STANDING_CREDENTIAL = """
 WITH credential AS (
     SELECT token.secret_sha256, coalesce(token.user_id, key.user_id) AS user_id, key.scope,
         key.bucket_id AS key_bucket_id
     FROM access_tokens AS token
     LEFT JOIN refresh_tokens AS refresh USING (refresh_token_id)
     LEFT JOIN api_keys AS key ON key.key_id = token.key_id
-    WHERE NOT $3::boolean AND token.secret_sha256 = $1::bytea
+    WHERE NOT $2::boolean AND token.secret_sha256 = $1::bytea
         AND token.revoked_at IS NULL AND token.expires_at > now()
         AND refresh.revoked_at IS NULL AND key.revoked_at IS NULL
     UNION ALL
     SELECT secret_sha256, user_id, scope, bucket_id
     FROM api_keys
-    WHERE $3::boolean AND secret_sha256 = $1::bytea AND revoked_at IS NULL
+    WHERE $2::boolean AND secret_sha256 = $1::bytea AND revoked_at IS NULL
 )
+"""
+# One row if the credential stands, none if it does not. $3: bucket id.
+_RESOLVE = f"""
+{STANDING_CREDENTIAL}
 SELECT credential.*, coalesce(users.superuser, false) AS superuser,
     buckets.bucket_key, buckets.retention_days,
     bucket_members.role AS bucket_role, workspace_members.role AS workspace_role,
     (extract(epoch FROM now()) * 1000000)::bigint AS now_microseconds
 FROM credential
 LEFT JOIN users USING (user_id)
-LEFT JOIN buckets ON buckets.bucket_id = $2::text AND buckets.deleted_at IS NULL
+LEFT JOIN buckets ON buckets.bucket_id = $3::text AND buckets.deleted_at IS NULL
 LEFT JOIN bucket_members
     ON bucket_members.bucket_id = buckets.bucket_id AND bucket_members.user_id = credential.user_id
 LEFT JOIN workspace_members
@@ -133,7 +137,7 @@ async def _resolved(
     # A malformed id may hold what no text of the database can; no bucket has the empty one.
     asked_id = bucket_id if BUCKET_ID.fullmatch(bucket_id) else ""
     async with acquired(pool, acquire_seconds) as connection:
-        row = await connection.fetchrow(_RESOLVE, digest, asked_id, credential.is_key)
+        row = await connection.fetchrow(_RESOLVE, digest, credential.is_key, asked_id)
     if row is None or not same_digest(row["secret_sha256"], digest):
         raise _unknown(credential)
     return dict(row)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api.http.authentication import credential_of
+from api.http.authentication import STANDING_CREDENTIAL, credential_of
 from schema.connections import Pool, acquired
 from schema.errors import Denied
 from schema.identities import (
@@ -29,21 +29,8 @@ _DAY_MICROSECONDS = 86_400 * 1_000_000
 
 # A row for each bucket that the caller has to do with, or one without a bucket; none if the credential does
 # not stand. $1: digest, $2: whether it is a key. Ids first, so that a caller with few buckets costs little.
-_RESOLVE = """
-WITH credential AS (
-    SELECT token.secret_sha256, coalesce(token.user_id, key.user_id) AS user_id, key.scope,
-        key.bucket_id AS key_bucket_id
-    FROM access_tokens AS token
-    LEFT JOIN refresh_tokens AS refresh USING (refresh_token_id)
-    LEFT JOIN api_keys AS key ON key.key_id = token.key_id
-    WHERE NOT $2::boolean AND token.secret_sha256 = $1::bytea
-        AND token.revoked_at IS NULL AND token.expires_at > now() AND refresh.revoked_at IS NULL
-        AND key.revoked_at IS NULL
-    UNION ALL
-    SELECT secret_sha256, user_id, scope, bucket_id
-    FROM api_keys
-    WHERE $2::boolean AND secret_sha256 = $1::bytea AND revoked_at IS NULL
-), caller AS (
+_RESOLVE = f"""
+{STANDING_CREDENTIAL}, caller AS (
     SELECT credential.*, coalesce(users.superuser, false) AS superuser
     FROM credential LEFT JOIN users USING (user_id)
 )
