@@ -1,4 +1,4 @@
-"""Accounts and buckets, put together: one set of what tenancy consists of, and the calls over it."""
+"""Accounts, buckets and keys, put together: one set of what tenancy consists of, and the calls over it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from api.surfaces.buckets.access import Access
 from api.surfaces.buckets.metadata import Metadata
 from api.surfaces.buckets.people import People
 from api.surfaces.buckets.plan import PlanCalls
+from api.surfaces.keys import KeyCalls
 from api.surfaces.oauth import OAuth
 from api.surfaces.requests import Inbox
 from api.tenancy.accounts import Accounts
 from api.tenancy.attempts import Attempts
 from api.tenancy.billing import Billing
 from api.tenancy.buckets import Buckets
+from api.tenancy.keys import KeyStore
 from api.tenancy.mail import Mail
 from api.tenancy.members import Members
 from api.tenancy.passwords import Passwords
@@ -41,7 +43,9 @@ def add_account_routes(
     metrics: ApiMetrics,
     payment: Payment | None = None,
 ) -> None:
-    """Serve ``/api/oauth`` and ``/api/bucket``. ``pool`` is the primary's; ``payment`` None: no provider.
+    """Serve ``/api/oauth``, ``/api/bucket`` and the calls for API keys.
+
+    ``pool`` is the primary's; ``payment`` None: no provider.
 
     Raises Invalid when the settings hold no proper secret key.
     """
@@ -64,6 +68,8 @@ def add_account_routes(
     People(access, members, Attempts(settings.invitations_per_minute, time.monotonic)).add_routes(app)
     billing = Billing(pool, buckets, payment, acquire_seconds=acquire_seconds)
     PlanCalls(access, billing).add_routes(app)
+    made = Attempts(settings.keys_per_minute, time.monotonic)
+    KeyCalls(settings, pool, inbox, KeyStore(pool, acquire_seconds=acquire_seconds), made).add_routes(app)
 
     async def threads(_app: web.Application) -> AsyncIterator[None]:
         yield

@@ -251,6 +251,7 @@ class AccountSettings(SettingsGroup):
     tokens_per_minute: int = Field(120, ge=1, description="Access tokens of one refresh token or key.")
     address_tokens_per_minute: int = Field(1200, ge=1, description="The same, from one network address.")
     invitations_per_minute: int = Field(30, ge=1, description="Invitations that one user sends.")
+    keys_per_minute: int = Field(30, ge=1, description="API keys that one user makes.")
     forwarded_hops: int = Field(
         0, ge=0, le=8, description="Proxies in front whose X-Forwarded-For names the caller's address."
     )

@@ -2,8 +2,8 @@
 
 ``fields`` (parameters as clients send them: numbers as texts, moments in two forms), ``answers`` (the
 receipt that an answer waits for, and what it had to leave out), ``requests`` (bodies, checked by models),
-``oauth`` (signing in and out), ``buckets`` (a folder: buckets, members, plans), then ``bucket_events``
-(events of a bucket: list, histogram, names, deletion), ``devices`` (times and counts of a device's events),
-``device_data`` (events of a stream by device), ``node_stats`` (a bucket's nodes on one day),
-``registrations`` (devices registered, nodes retired).
+``oauth`` (signing in and out), ``buckets`` (a folder: buckets, members, plans), ``keys`` (API keys of a
+bucket, and of a user), then ``bucket_events`` (events of a bucket: list, histogram, names, deletion),
+``devices`` (times and counts of a device's events), ``device_data`` (events of a stream by device),
+``node_stats`` (a bucket's nodes on one day), ``registrations`` (devices registered, nodes retired).
 """
