@@ -323,6 +323,14 @@ async def test_bad_parameters_are_400_and_name_what_is_wrong(
     assert any(word in answer.body["msg"] for word in named.split("|"))
 
 
+async def test_bad_parameters_of_the_names_are_400(api: Door) -> None:
+    for body, named in (({"app_name": {}}, "app_name"), ({"server_name": 5}, "server_name"), ([], "object")):
+        for path in ("eventsKeysByApp", "events/eventsKeysByApp"):
+            answer = await api.ask("GET", path, body)
+            assert (answer.status, list(answer.body)) == (400, ["msg"])
+            assert named in answer.body["msg"]
+
+
 def dumps(body: Any) -> bytes:
     # orjson refuses the numbers that this is about.
     return json.dumps(body).encode()

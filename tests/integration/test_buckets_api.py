@@ -588,6 +588,12 @@ async def test_upgrade_sets_plan_and_retention(api: Door, database_dsn: str) -> 
     assert (charges.status, charges.body) == (200, [])
 
 
+async def test_charges_400(api: Door) -> None:
+    for body in (b"{", b"[]", b"\xff"):
+        answer = await ask(api, "GET", "payment/charges", body)
+        assert (answer.status, list(answer.body)) == (400, ["msg"])
+
+
 async def test_a_trial_begins_once_and_lifts_the_limit_of_members(api: Door, database_dsn: str) -> None:
     answer = await ask(api, "PUT", "start_trial")
     assert (answer.status, answer.body) == (200, {"duration": "7 days", "plan": "wide"})
@@ -631,6 +637,25 @@ async def test_a_deleted_bucket_takes_all_that_was_its(api: Door, database_dsn: 
     for n in range(2):
         body = {"name": f"b{n}"}
         assert (await api.ask("POST", "/api/bucket/create_classic", body)).status == 200
+
+
+async def test_without_the_database_every_call_is_500(database_dsn: str) -> None:
+    away = {"database_dsn": "postgresql://127.0.0.1:9/hidden_name", "database_connect_seconds": 1}
+    async with api_door(database_dsn, **away) as api:
+        first = api.buckets["first"]
+        calls = [(method, f"/{first}/{path}", body) for method, path, body, _ in CALLS.values()]
+        for method, path, body in [*calls, ("POST", "/create_classic", {"name": "x"}), ("GET", "/", {})]:
+            answer = await api.ask(method, f"/api/bucket{path.removesuffix('/')}", body)
+            assert (answer.status, list(answer.body)) == (500, ["msg"]), path
+            assert "hidden_name" not in answer.body["msg"]
+
+
+async def test_a_database_that_fails_is_a_500_that_tells_nothing(api: Door, database_dsn: str) -> None:
+    query(database_dsn, "ALTER TABLE bucket_feedback RENAME TO hidden_name")
+    answer = await ask(api, "PUT", "feedback", {"feedback": "good"})
+    assert (answer.status, list(answer.body)) == (500, ["msg"])
+    assert "feedback" not in answer.body["msg"]
+    assert "relation" not in answer.body["msg"]
 
 
 async def test_a_user_without_an_address_of_his_own_is_not_found(api: Door, database_dsn: str) -> None:

@@ -17,7 +17,7 @@ from api.http.bodies import Allowance
 from api.http.problems import door, message_form
 from api.http.serving import Listening, listening
 from api.tenancy.payment import Charge
-from schema.errors import Denied
+from schema.errors import Denied, Unavailable
 from schema.metrics import ApiMetrics, DoorMetrics
 from schema.settings import ApiSettings, Plan
 from tests.support.api_door import Door, api_door
@@ -29,8 +29,11 @@ class Till:
     def __init__(self) -> None:
         self.charged: dict[str, list[Charge]] = {}
         self.cards: set[str] = set()
+        self.away = False
 
     async def subscribe(self, bucket_id: str, plan: str, card_token: str | None, coupon: str | None) -> str:
+        if self.away:
+            raise Unavailable("the provider does not answer", retry_after_seconds=2)
         if card_token != "tok_good":
             raise Denied("need a credit card")
         at = datetime(2026, 1, 1, tzinfo=UTC)
@@ -97,3 +100,13 @@ async def test_a_paid_plan_with_a_card(api: Door, till: Till) -> None:
     assert (await api.ask("POST", f"{path}/transfer_ownership", transfer)).status == 403
     till.cards.add(api.users["user"])
     assert (await api.ask("POST", f"{path}/transfer_ownership", transfer)).status == 200
+
+
+async def test_a_provider_that_is_away_is_a_500_and_changes_nothing(api: Door, till: Till) -> None:
+    path = f"/api/bucket/{api.buckets['first']}"
+    before = (await api.ask("GET", path)).body
+    till.away = True
+    answer = await api.ask("POST", f"{path}/upgrade", {"plan": "pro", "stripe_token": "tok_good"})
+    assert (answer.status, list(answer.body)) == (500, ["msg"])
+    assert (await api.ask("GET", path)).body == before
+    assert (await api.ask("GET", f"{path}/subscription")).status == 404

@@ -52,4 +52,5 @@ class PlanCalls:
     async def charges(self, request: web.Request) -> web.Response:
         """``GET payment/charges``."""
         access = await self.access.to_bucket(request, Action.SEE_MEMBERS)
+        await self.access.inbox.object_in(request)
         return json_of([charge_body(charge) for charge in await self.billing.charges(access.bucket_id)])
