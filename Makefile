@@ -49,9 +49,10 @@ format: $(VENV)/.project ## Format the code and apply the linter's safe fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --exit-zero .
 
-lock: $(VENV)/.project ## Pin the requirements anew from pyproject.toml
+lock: $(VENV)/.project ## Pin the requirements anew: Python's, and the tests' npm packages
 	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --output-file requirements.txt pyproject.toml
 	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra dev --output-file requirements-dev.txt pyproject.toml
+	@$(BIN)/python -m tests.support.node_programs >/dev/null
 
 bench: setup ## Measure against the raw limits of this machine; make bench FULL=1 takes 5 million events
 	@$(BIN)/python -m tests.bench $(if $(FULL),--scale full) $(BENCH)

@@ -1,5 +1,6 @@
 """Everything that is fetched is pinned, and the pins name no place and no machine."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -48,6 +49,18 @@ def test_every_dependency_is_pinned() -> None:
         assert re.split(r"[\[<>=]", dependency)[0] in runtime
     for dependency in project["optional-dependencies"]["dev"]:
         assert dependency in everything
+
+
+def test_npm_packages_are_pinned_by_their_hashes_and_name_no_place() -> None:
+    folder = ROOT / "tests/support/node"
+    asked = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in asked.values())
+    text = (folder / "package-lock.json").read_text(encoding="utf-8")
+    assert "://" not in text
+    packages = json.loads(text)["packages"]
+    assert packages.pop("")["dependencies"] == asked
+    assert [name for name, package in packages.items() if "integrity" not in package] == []
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in asked} == asked
 
 
 def test_the_pom_leaves_its_versions_to_one_place() -> None:
