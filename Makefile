@@ -14,11 +14,13 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 # Options of the bench: make bench BENCH="--only writer,way"
 BENCH ?=
+# Options of the fuzzing campaign: make fuzz FUZZ="--minutes 5 --targets records"
+FUZZ ?=
 PACKAGES := schema ingest query api deploy tests
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-.PHONY: help setup run up down test check format lock bench clean
+.PHONY: help setup run up down test check format lock fuzz bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -53,6 +55,11 @@ lock: $(VENV)/.project ## Pin the requirements anew: Python's, and the tests' np
 	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --output-file requirements.txt pyproject.toml
 	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra dev --output-file requirements-dev.txt pyproject.toml
 	@$(BIN)/python -m tests.support.node_programs >/dev/null
+	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --constraint requirements-dev.txt \
+		--output-file requirements-fuzz.txt tests/fuzz/requirements.in
+
+fuzz: setup $(VENV)/.fuzz ## Feed hostile bytes to every reader, half an hour: make fuzz FUZZ="--minutes 5"
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 bench: setup ## Measure against the raw limits of this machine; make bench FULL=1 takes 5 million events
 	@$(BIN)/python -m tests.bench $(if $(FULL),--scale full) $(BENCH)
@@ -72,6 +79,11 @@ $(VENV)/.requirements: $(VENV)/.system requirements-dev.txt
 	@echo "Installing the Python requirements"
 	@timeout 600 $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		--requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.requirements requirements-fuzz.txt
+	@timeout 300 $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement requirements-fuzz.txt
 	@touch $@
 
 $(VENV)/.project: $(VENV)/.requirements pyproject.toml

@@ -24,6 +24,18 @@ from schema.errors import Unavailable
 from schema.settings import DatabaseSettings, KafkaSettings
 from schema.topics import MAX_RECORD_BYTES
 
+if not structlog.is_configured():
+    # Whoever holds a DSN imports this module. Until logs are configured (schema.logs), structlog would write
+    # the local variables of every traceback, passwords among them.
+    structlog.configure(
+        [
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
+
 log = structlog.get_logger(__name__)
 
 _MAX_BATCH_BYTES = 1024 * 1024
@@ -78,7 +90,7 @@ async def open_connection(
     command_seconds: float | None = None,
 ) -> Connection:
     """One connection, for whoever keeps it. Raises Unavailable."""
-    with database_errors():
+    with database_errors(), _refusals():
         return await asyncpg.connect(
             dsn or settings.database_dsn, **_options(settings, duty, server_settings, command_seconds)
         )
@@ -133,12 +145,25 @@ def database_errors() -> Iterator[None]:
         raise Unavailable(f"database: {error!r}") from error
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Whatever refuses a connection (no such database, role, password): to us the server is away."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise Unavailable(f"database: no connection, {error!r}") from error
+
+
 @asynccontextmanager
 async def acquired(pool: Pool, timeout_seconds: float) -> AsyncIterator[PooledConnection]:
     """A connection of the pool, waited for within a bound. Raises Unavailable."""
     with database_errors():
-        async with pool.acquire(timeout=timeout_seconds) as connection:
+        with _refusals():
+            connection = await pool.acquire(timeout=timeout_seconds)
+        try:
             yield connection
+        finally:
+            await pool.release(connection)
 
 
 def new_producer(settings: KafkaSettings, record_bytes: int = MAX_RECORD_BYTES) -> AIOKafkaProducer:

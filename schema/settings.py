@@ -20,7 +20,10 @@ DAY_SECONDS = 86_400
 class SettingsGroup(BaseSettings):
     """What all groups share: the prefix, and that nobody changes a setting after the start."""
 
-    model_config = SettingsConfigDict(env_prefix="WEIR_", frozen=True, extra="ignore")
+    # A refusal names the variable and what is wrong with it, never the value: it may be a secret.
+    model_config = SettingsConfigDict(
+        env_prefix="WEIR_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
 
 class LogSettings(SettingsGroup):
@@ -64,7 +67,9 @@ class DatabaseSettings(SettingsGroup):
     """Where the database is, and how long it may take."""
 
     database_dsn: str = Field(
-        "postgresql://127.0.0.1:5432/weir", description="The primary database, as a PostgreSQL URL."
+        "postgresql://127.0.0.1:5432/weir",
+        description="The primary database, as a PostgreSQL URL.",
+        repr=False,
     )
     database_command_seconds: float = Field(
         5.0, gt=0, description="Deadline of one statement, on the client's side (a frozen server too)."
@@ -161,7 +166,9 @@ class WriterSettings(LogSettings, KafkaSettings, DatabaseSettings):
     )
     shutdown_seconds: float = Field(10.0, gt=0, description="Grace for the batch in flight when stopping.")
     maintenance: bool = Field(default=True, description="Whether this writer takes part in maintenance.")
-    maintenance_dsn: str | None = Field(None, description="DSN of the owner's role; default: database_dsn.")
+    maintenance_dsn: str | None = Field(
+        None, description="DSN of the owner's role; default: database_dsn.", repr=False
+    )
     maintenance_margin_seconds: float = Field(
         60.0, gt=0, description="Refreshes end this far before now; above transaction_seconds."
     )
@@ -268,7 +275,9 @@ class ApiSettings(
 
     api_host: str = Field("127.0.0.1", description="Address that the query API listens on.")
     api_port: int = Field(8080, ge=0, le=65535, description="Port that the query API listens on; 0: any.")
-    database_read_dsn: str | None = Field(None, description="A replica for analytics; default: database_dsn.")
+    database_read_dsn: str | None = Field(
+        None, description="A replica for analytics; default: database_dsn.", repr=False
+    )
     query_seconds: float = Field(20.0, gt=0, description="Longest query of an analytic call.")
     max_points: int = Field(200_000, ge=1, description="Points of one histogram at most.")
     receipt_seconds: float = Field(5.0, ge=0, description="How long a read waits for what its receipt names.")

@@ -27,6 +27,9 @@ _ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
 # zstandard has no bound on what one call gives out. A block takes 4 bytes at least and gives 128 KiB at most,
 # so that a step of this many bytes unpacks to 8 MiB at the very worst.
 _ZSTD_STEP_BYTES = 256
+# The longest header of a frame, and what the library says of one that does not declare its content's size.
+_ZSTD_HEADER_BYTES = 18
+_ZSTD_NOT_DECLARED = -1
 
 
 class Decompressor(Protocol):
@@ -120,8 +123,14 @@ class ZstdFrames:
 
     def __init__(self) -> None:
         self._context = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+        self._frames = 0
+        self._begin_frame()
+
+    def _begin_frame(self) -> None:
+        self._frames = _one_more(self._frames, "zstd frames")
         self._frame = self._context.decompressobj()
-        self._frames = 1
+        self._header = b""
+        self._frame_bytes = 0
 
     def feed(self, chunk: bytes, room_bytes: int) -> bytes:
         """Unpack ``chunk``; stops at the step that goes past ``room_bytes``."""
@@ -131,18 +140,29 @@ class ZstdFrames:
             step = chunk[start : start + _ZSTD_STEP_BYTES]
             while step and left >= 0:
                 if self._frame.eof:
-                    self._frames = _one_more(self._frames, "zstd frames")
-                    self._frame = self._context.decompressobj()
+                    self._begin_frame()
+                if len(self._header) < _ZSTD_HEADER_BYTES:
+                    self._header += step[:_ZSTD_HEADER_BYTES]
                 try:
                     piece = self._frame.decompress(step)
                 except zstandard.ZstdError as error:
                     raise _corrupt("zstd", error) from error
                 left -= len(piece)
+                self._frame_bytes += len(piece)
                 pieces.append(piece)
-                step = self._frame.unused_data if self._frame.eof else b""
+                step = self._frame_end() if self._frame.eof else b""
             if left < 0:
                 break
         return b"".join(pieces)
+
+    def _frame_end(self) -> bytes:
+        """What follows the frame that has ended. Raises Invalid when it held less than it had declared."""
+        # The library sees that itself, except where the last block is empty and the frame came in pieces.
+        declared = zstandard.frame_content_size(self._header)
+        if declared not in (_ZSTD_NOT_DECLARED, self._frame_bytes):
+            raise _broken_off("zstd")
+        following: bytes = self._frame.unused_data
+        return following
 
     def finish(self) -> None:
         """Raises Invalid unless the last frame has ended."""

@@ -18,7 +18,9 @@ class LocalSettings(SettingsGroup):
     """
 
     kafka_bootstrap: str | None = Field(None, description="Kafka of one's own; then none is started.")
-    database_dsn: str | None = Field(None, description="TimescaleDB of one's own; then none is started.")
+    database_dsn: str | None = Field(
+        None, description="TimescaleDB of one's own; then none is started.", repr=False
+    )
     kafka_port: int = Field(19092, ge=1, le=65535, description="Port of the Kafka that is started.")
     kafka_controller_port: int = Field(19093, ge=1, le=65535, description="Its controller's port.")
     kafka_heap_mb: int = Field(512, ge=192, description="Heap of the Kafka that is started, in MiB.")

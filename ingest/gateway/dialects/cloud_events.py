@@ -48,7 +48,7 @@ class CloudEvents:
 
     def read(self, body: bytes, media_type: str, limits: EventLimits) -> Batch[Event]:
         """The events of a body. Raises Invalid when it cannot be taken apart."""
-        texts = _batch_texts(body) if media_type == CLOUD_EVENTS else [body]
+        texts = _batch_texts(body, limits) if media_type == CLOUD_EVENTS else [body]
         batch = read_each(texts, _read_text, limits)
         batch.doubtful = may_hold_faults(body)
         return batch
@@ -83,14 +83,14 @@ def read_binary(headers: CIMultiDictProxy[str], body: bytes, limits: EventLimits
     return Batch([event], doubtful=may_hold_faults(bytes(event.data)))
 
 
-def _batch_texts(body: bytes) -> list[bytes]:
+def _batch_texts(body: bytes, limits: EventLimits) -> list[bytes]:
     if not body.lstrip(b" \t\r\n").startswith(b"["):
         raise Invalid("body: a batch is an array of CloudEvents")
     check_utf8(body)
     try:
         return [bytes(text) for text in _TEXTS.decode(body)]
     except NOT_TAKEN as error:
-        texts = leniently_split(body, "")
+        texts = leniently_split(body, "", limits.max_events)
         if texts is None:
             raise Invalid(f"body: a batch is an array of CloudEvents ({words(error)})") from None
         return texts

@@ -111,7 +111,7 @@ class Reader(Generic[Entry]):
                 return _counted(Batch(self._decode_whole(body)), limits)
             except NOT_TAKEN:
                 pass
-        return self._read_texts(self._json_texts(body), limits)
+        return self._read_texts(self._json_texts(body, limits), limits)
 
     def _decode_whole(self, body: bytes) -> list[Entry]:
         if body.startswith(b"{"):
@@ -121,7 +121,7 @@ class Reader(Generic[Entry]):
             return [self._one.decode(body)]
         return self._many.decode(body)
 
-    def _json_texts(self, body: bytes) -> list[bytes]:
+    def _json_texts(self, body: bytes, limits: EventLimits) -> list[bytes]:
         try:
             if body.lstrip(b" \t\r\n").startswith(b"["):
                 return [bytes(text) for text in self._texts.decode(body)]
@@ -132,7 +132,7 @@ class Reader(Generic[Entry]):
                 raise Invalid(f"body: beside {self._envelope!r} there may be no other field")
             return [bytes(text) for text in self._texts.decode(fields[self._envelope])]
         except NOT_TAKEN as error:
-            texts = leniently_split(body, self._envelope)
+            texts = leniently_split(body, self._envelope, limits.max_events)
             if texts is not None:
                 return texts
             forms = f"a JSON object, an array of them, or {{{self._envelope!r}: […]}}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import orjson
 import pytest
 import structlog
+from pydantic import ValidationError
 
 from schema.identities import new_secret
 from schema.logs import configure_logs, without_secrets
-from schema.settings import LogSettings
+from schema.settings import ApiSettings, GatewaySettings, LogSettings, WriterSettings
 
 KEY = new_secret("ingest")
 TOKEN = new_secret("access")
@@ -22,9 +25,10 @@ DSN = "postgresql://weir:hunter2@db.example:5432/weir"
 def _logs_as_before() -> Iterator[None]:
     root = logging.getLogger()
     before = root.handlers[:], root.level
+    configured = structlog.get_config()
     yield
     root.handlers[:], root.level = before
-    structlog.reset_defaults()
+    structlog.configure(**configured)
     structlog.contextvars.clear_contextvars()
 
 
@@ -92,3 +96,36 @@ def test_a_line_is_one_json_object_with_its_process(capsys: pytest.CaptureFixtur
 def test_what_is_no_secret_is_left_alone() -> None:
     fields = {"event": "stored", "bucket_id": "ab" * 12, "url": "http://127.0.0.1:8080/x", "partition": 3}
     assert without_secrets(None, "info", dict(fields)) == fields
+
+
+def test_logs_that_nobody_configured_hold_no_local_variables() -> None:
+    """A DSN is a local variable in half of the functions that a failed connection's traceback shows."""
+    script = (
+        "import schema.connections, structlog\n"
+        "from schema.settings import WriterSettings\n"
+        "def connect(dsn, settings):\n"
+        "    1 / 0\n"
+        "try:\n"
+        f"    connect({DSN!r}, WriterSettings(database_dsn={DSN!r}))\n"
+        "except ZeroDivisionError:\n"
+        "    structlog.get_logger('tests').exception('failed')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    written = ran.stdout + ran.stderr
+    assert "ZeroDivisionError" in written
+    assert "hunter2" not in written
+
+
+def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as they are, nor in the words of what refuses them."""
+    for name in ("database_dsn", "maintenance_dsn", "database_read_dsn", "smtp_password", "secret_key"):
+        monkeypatch.setenv(f"WEIR_{name.upper()}", DSN)
+    for process in (GatewaySettings, WriterSettings, ApiSettings):
+        assert "hunter2" not in repr(process())
+    monkeypatch.setenv("WEIR_DEFAULT_PLAN", "none such")
+    with pytest.raises(ValidationError) as refused:
+        ApiSettings()
+    assert "default_plan" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
