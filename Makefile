@@ -16,11 +16,13 @@ TESTS ?= tests
 BENCH ?=
 # Options of the fuzzing campaign: make fuzz FUZZ="--minutes 5 --targets records"
 FUZZ ?=
+# Options of the chaos campaign: make chaos CHAOS="--minutes 10 --seed 7 --only 'Kafka killed'"
+CHAOS ?=
 PACKAGES := schema ingest query api deploy tests
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-.PHONY: help setup run up down test check format lock fuzz bench clean
+.PHONY: help setup run up down test check format lock fuzz bench chaos clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -63,6 +65,9 @@ fuzz: setup $(VENV)/.fuzz ## Feed hostile bytes to every reader, half an hour: m
 
 bench: setup ## Measure against the raw limits of this machine; make bench FULL=1 takes 5 million events
 	@$(BIN)/python -m tests.bench $(if $(FULL),--scale full) $(BENCH)
+
+chaos: setup ## Break everything under load for 30 minutes, and count what was promised
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 clean: ## Remove what the tools made; .weir (programs and data) stays
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

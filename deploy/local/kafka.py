@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.downloads import (
@@ -136,6 +137,14 @@ class KafkaServer:
 
     In the folder: `log/` (the records), `server.log` (what it says, bounded), `server.properties` (written
     anew at every start).
+
+    Args:
+        data_directory: where all of that lies.
+        port: of the broker's clients, on the loopback address.
+        controller_port: of the controller, which the same process is.
+        heap_mb: Java's memory at most.
+        settings: broker settings that replace or complete ours, by name.
+        program: where Kafka's jars lie, if not where they are fetched to.
     """
 
     def __init__(
@@ -145,11 +154,13 @@ class KafkaServer:
         controller_port: int,
         heap_mb: int = 512,
         *,
+        settings: Mapping[str, str] | None = None,
         program: Path | None = None,
     ) -> None:
         self.data_directory = data_directory.absolute()
         self.port = port
         self.controller_port = controller_port
+        self._settings = dict(settings or {})
         self.heap_mb = heap_mb
         self.log = self.data_directory / "server.log"
         self._program = program
@@ -184,7 +195,8 @@ class KafkaServer:
         self.data_directory.mkdir(parents=True, exist_ok=True)
         properties = self.data_directory / "server.properties"
         properties.write_text(
-            broker_properties(self.data_directory / "log", self.port, self.controller_port), encoding="ascii"
+            broker_properties(self.data_directory / "log", self.port, self.controller_port, self._settings),
+            encoding="ascii",
         )
         classes = f"{program}/*"
         if not (self.data_directory / "log" / "meta.properties").is_file():

@@ -5,6 +5,7 @@ Guarantee: the promises that the rest of Weir relies on hold here too: nothing i
 acknowledged records, no topic comes into being by a slip of the pen.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.ports import LOOPBACK
@@ -14,8 +15,10 @@ MAX_MESSAGE_BYTES = 4 * MIB
 FIRST_HEAP_MB = 128
 
 
-def broker_properties(log_directory: Path, port: int, controller_port: int) -> str:
-    """The text of server.properties for one node that is broker and controller."""
+def broker_properties(
+    log_directory: Path, port: int, controller_port: int, changes: Mapping[str, str] | None = None
+) -> str:
+    """The text of server.properties for one node, broker and controller: ours, then the caller's changes."""
     settings: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": 1,
@@ -55,6 +58,7 @@ def broker_properties(log_directory: Path, port: int, controller_port: int) -> s
         "background.threads": 2,
         # A deleted topic gives its disk back soon.
         "log.segment.delete.delay.ms": 1000,
+        **(changes or {}),
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 

@@ -56,8 +56,11 @@ def check(dsn: str, bucket_id: str, acknowledged: set[str], unknown: set[str]) -
     return len(ids)
 
 
-def check_rollups(dsn: str) -> None:
-    """Every rollup equals a recount of the raw rows; stale hours apart, which no reader takes from it."""
+def check_rollups(dsn: str, bucket_id: str | None = None) -> None:
+    """Every rollup equals a recount of the raw rows; stale hours apart, which no reader takes from it.
+
+    ``bucket_id``: of this bucket alone. Below the raw floor there are no rows to recount.
+    """
     with psycopg.connect(dsn) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for table, period, dimensions in (
@@ -65,11 +68,12 @@ def check_rollups(dsn: str) -> None:
             ("event_counts_hour", "hour", "name, app, server"),
             ("event_counts_day", "day", "name, app, server"),
         ):
-            wrong = _differences(connection, table, period, dimensions)
+            wrong = _differences(connection, bucket_id, table, period, dimensions)
             assert not wrong, f"{table}: {len(wrong)} counts are wrong, among them {wrong[:3]}"
         # Events without a device are left out of it, and days that are not covered yet.
         wrong = _differences(
             connection,
+            bucket_id,
             "device_counts_day",
             "day",
             "device, name",
@@ -80,17 +84,29 @@ def check_rollups(dsn: str) -> None:
 
 
 def _differences(
-    connection: Database, table: str, period: str, dimensions: str, counted: str = "true"
+    connection: Database,
+    bucket_id: str | None,
+    table: str,
+    period: str,
+    dimensions: str,
+    counted: str = "true",
 ) -> list[TupleRow]:
+    wanted = (
+        "(%(bucket)s::text IS NULL"
+        " OR bucket_key = (SELECT bucket_key FROM buckets WHERE bucket_id = %(bucket)s))"
+    )
+    floor = "(SELECT raw_floor FROM store_state)"
     return connection.execute(
         f"""
         WITH kept AS (
             SELECT bucket_key, period, {dimensions}, sum(event_count)::bigint AS event_count
-            FROM {table} WHERE event_count <> 0 GROUP BY bucket_key, period, {dimensions}
+            FROM {table} WHERE event_count <> 0 AND period >= {floor} AND {wanted}
+            GROUP BY bucket_key, period, {dimensions}
         ), counted AS (
             SELECT bucket_key, time_bucket('1 {period}', observed_at) AS period, {dimensions},
                    count(*) AS event_count
-            FROM events WHERE {counted} GROUP BY bucket_key, 2, {dimensions}
+            FROM events WHERE {counted} AND observed_at >= {floor} AND {wanted}
+            GROUP BY bucket_key, 2, {dimensions}
         )
         SELECT bucket_key, period, {dimensions}, kept.event_count, counted.event_count
         FROM kept FULL JOIN counted USING (bucket_key, period, {dimensions})
@@ -99,5 +115,6 @@ def _differences(
               SELECT FROM rollup_stale_hours AS stale WHERE stale.rollup = '{table}'
                 AND time_bucket('1 {"day" if period == "day" else "hour"}', stale.hour)
                   = time_bucket('1 {"day" if period == "day" else "hour"}', period))
-        """
+        """,
+        {"bucket": bucket_id},
     ).fetchall()

@@ -98,7 +98,7 @@ class Weir:
 
     def start(self, role: str, *, ready: bool = True, **settings: str) -> Process:
         """Start one process of a role; with ``ready``, return once /readyz is content."""
-        port = free_port()
+        port = int(settings.get(f"WEIR_{role.upper()}_PORT") or free_port())
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("WEIR_")},
             "WEIR_KAFKA_BOOTSTRAP": self.kafka_bootstrap,

@@ -1,9 +1,9 @@
 """A TCP proxy before a server that is to be slow, frozen, or cut off at the worst moment.
 
 It runs in a thread of its own, so that a test may block while it works. What it does to the connections is
-switched from the test: `freeze` (nothing passes either way, connections stay open), `thaw`, `cut` (all of
-them end), and `lose_answer_to` (the next message with these bytes reaches the server; its answer is lost
-with the connection).
+switched from the test: `freeze` (nothing passes either way, connections stay open), `thaw`, `delay_seconds`
+(everything takes that much longer, each way), `cut` (all of them end), and `lose_answer_to` (the next message
+with these bytes reaches the server; its answer is lost with the connection).
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class Proxy:
         self._ended: asyncio.Event
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = 0
+        self.answers_cut = 0
         self.answers_lost = 0
+        self.delay_seconds = 0.0
 
     def start(self) -> None:
         self._thread.start()
@@ -51,7 +53,8 @@ class Proxy:
     def cut(self) -> None:
         self._loop.call_soon_threadsafe(self._cut)
 
-    def lose_answer_to(self, message: bytes) -> None:
+    def lose_answer_to(self, message: bytes | None) -> None:
+        """``answers_cut`` grows at once, ``answers_lost`` once the server has the message. None: no more."""
         self._watched = message
 
     def _run(self) -> None:
@@ -82,7 +85,12 @@ class Proxy:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await self._open.wait()
-            far_reader, far_writer = await asyncio.open_connection(self._host, self._server_port)
+            try:
+                far_reader, far_writer = await asyncio.open_connection(self._host, self._server_port)
+            except OSError:
+                # As the server itself would have refused; left open, it would look like one that is frozen.
+                writer.transport.abort()
+                return
             self._writers |= {writer, far_writer}
             try:
                 done, rest = await asyncio.wait(
@@ -105,12 +113,15 @@ class Proxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sender: asyncio.StreamWriter | None
     ) -> None:
         while chunk := await reader.read(CHUNK_BYTES):
+            if self.delay_seconds:
+                await asyncio.sleep(self.delay_seconds)
             await self._open.wait()
             watched = self._watched
             if sender is not None and watched is not None and watched in chunk:
                 self._watched = None
                 sender.transport.abort()
                 writer.write(chunk)
+                self.answers_cut += 1
                 await writer.drain()
                 self.answers_lost += 1
                 # For the server to take it in, and to answer into the void.

@@ -66,11 +66,19 @@ def database_server_for_tests() -> Iterator[str]:
 
 
 @contextmanager
-def new_kafka() -> Iterator[KafkaServer]:
+def new_kafka(
+    settings: dict[str, str] | None = None, *, port: int | None = None, controller_port: int | None = None
+) -> Iterator[KafkaServer]:
     """A broker of one's own, running, with an empty log: for tests that stop, freeze or kill it."""
     kafka.install()
     with temporary_folder("kafka") as folder:
-        server = KafkaServer(folder, free_port(), free_port(), heap_mb=KAFKA_HEAP_MB)
+        server = KafkaServer(
+            folder,
+            port or free_port(),
+            controller_port or free_port(),
+            heap_mb=KAFKA_HEAP_MB,
+            settings=settings,
+        )
         try:
             server.start()
             yield server

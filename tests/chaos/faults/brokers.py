@@ -1,0 +1,89 @@
+"""Kafka frozen, and Kafka killed: 503 in time, /readyz says so, and nobody has to help afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+from tests.chaos.faults.fault import Fault
+from tests.chaos.faults.readiness import says_unready
+from tests.chaos.scene import Scene
+
+ROW = "Kafka frozen, killed"
+FROZEN_SECONDS = 30.0
+# The gateway's own deadline is 5 s; what is beyond is the busy machine's.
+ANSWER_SECONDS = 5.0
+ROOM_SECONDS = 2.0
+_MIXED_SECONDS = 8.0
+
+
+async def kafka_frozen(scene: Scene, seconds: float) -> None:
+    """SIGSTOP, SIGCONT."""
+    kafka = scene.ground.kafka
+    await scene.pause(0.5, 2)
+    async with scene.ground.kafka_lock:
+        pid = kafka.pid
+        if pid is None:
+            return
+        began_at = scene.strike("Kafka frozen")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            frozen = min(seconds, FROZEN_SECONDS) if scene.alone else min(seconds, _MIXED_SECONDS)
+            await _watch(scene, began_at, frozen)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def kafka_killed(scene: Scene, seconds: float) -> None:
+    """SIGKILL, and a start some seconds later."""
+    kafka = scene.ground.kafka
+    deadline = time.monotonic() + seconds
+    while True:
+        await scene.pause(0.5, 3)
+        async with scene.ground.kafka_lock:
+            began_at = scene.strike("Kafka killed")
+            await asyncio.to_thread(kafka.kill)
+            try:
+                await _watch(scene, began_at, scene.random.uniform(3, 6))
+            finally:
+                await asyncio.to_thread(kafka.start)
+        if time.monotonic() + 15 > deadline:
+            return
+
+
+async def _watch(scene: Scene, began_at: float, seconds: float) -> None:
+    """Let it be broken for that long, and look at how the gateways take it."""
+    ended_at = began_at + seconds
+    if not scene.alone:
+        await asyncio.sleep(max(0.0, ended_at - time.monotonic()))
+        return
+    limit = ANSWER_SECONDS + ROOM_SECONDS
+    said = await asyncio.gather(
+        *(says_unready(slot, "kafka", max(seconds, limit)) for slot in scene.ground.slots.of("gateway"))
+    )
+    scene.must(None not in said, f"/readyz of a gateway did not say within {limit:g} s that Kafka is away")
+    await asyncio.sleep(max(0.0, ended_at - time.monotonic()))
+    scene.judgements.append(lambda: _judge(scene, began_at, ended_at))
+
+
+async def _judge(scene: Scene, began_at: float, ended_at: float) -> None:
+    """Every request of that time was answered in time, and with 503."""
+    tries = scene.tally.between(began_at + 0.5, ended_at)
+    statuses = {each.status for each in tries if each.ended_at < ended_at}
+    scene.must(503 in statuses, f"an outage of {ended_at - began_at:.0f} s was never answered with 503")
+    scene.must(
+        202 not in statuses, "a request that began when Kafka was away was acknowledged before it was back"
+    )
+    slowest = max((each.seconds for each in tries), default=0.0)
+    scene.remarks.append(f"slowest answer {slowest:.1f} s")
+    scene.must(
+        slowest <= ANSWER_SECONDS + ROOM_SECONDS, f"an answer took {slowest:.1f} s while Kafka was away"
+    )
+
+
+FAULTS = (
+    Fault("Kafka frozen", ROW, kafka_frozen, FROZEN_SECONDS),
+    Fault("Kafka killed", ROW, kafka_killed, 30, 8),
+)

@@ -1,0 +1,31 @@
+"""What a fault is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from tests.chaos.content import Mixture
+from tests.chaos.scene import Scene
+
+Strike = Callable[[Scene, float], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One way to break things, and to mend again what it broke.
+
+    ``row``: the family that the report lists it under; ``seconds``: how long it strikes alone in a whole
+    campaign; ``quick_seconds``: in the short form (0: left out there); ``mixes``: whether it may strike
+    beside others; ``needs_disks``: only where the servers' folders are file systems of their own.
+    """
+
+    name: str
+    row: str
+    strike: Strike
+    seconds: float
+    quick_seconds: float = 0.0
+    mixes: bool = True
+    needs_disks: bool = False
+    mixture: Mixture | None = None

@@ -1,0 +1,42 @@
+"""kill -9 of gateways and writers at random moments, also while they are only just starting."""
+
+from __future__ import annotations
+
+import time
+
+from tests.chaos.faults.fault import Fault
+from tests.chaos.scene import Scene
+
+ROW = "gateway or writer killed"
+_LEAST_SECONDS = 0.4
+_MOST_SECONDS = 2.4
+
+
+async def _killed(scene: Scene, seconds: float, role: str) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        await scene.pause(_LEAST_SECONDS, _MOST_SECONDS)
+        slot = scene.any_of(role)
+        if slot.held:
+            continue
+        if slot.kill():
+            scene.strike(f"{role} killed", slot=slot.name)
+
+
+async def gateway_killed(scene: Scene, seconds: float) -> None:
+    """A request in flight is left without an answer, never with a wrong one."""
+    await _killed(scene, seconds, "gateway")
+    if scene.alone:
+        broken = scene.tally.statuses[0]
+        scene.must(broken > 0, "no request ever met a killed gateway: the round proves nothing")
+
+
+async def writer_killed(scene: Scene, seconds: float) -> None:
+    """A batch in hand is undone, or stored and recognised."""
+    await _killed(scene, seconds, "writer")
+
+
+FAULTS = (
+    Fault("gateway killed", ROW, gateway_killed, 72, 6),
+    Fault("writer killed", ROW, writer_killed, 72, 6),
+)

@@ -1,0 +1,159 @@
+"""Clients that send while faults strike, repeat what was not acknowledged, and keep every answer.
+
+A client behaves as a good one does: what is not answered 202 is sent again as it was, until it is, or until
+the load has been over for a while; only then its events are unknown. An answer that accepts or refuses other
+events than it should is kept as wrong, whatever becomes of them later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import aiohttp
+import orjson
+
+from tests.chaos.content import Mixture, Request, request_of
+from tests.chaos.journal import ACCEPTED, NO_ANSWER, Journal, Tally, Try
+from tests.support.processes import Credentials
+
+# A gateway answers within 5 s whatever happens to Kafka; beyond this there is no answer.
+TRY_SECONDS = 12.0
+# How long a load that was told to end goes on repeating what nobody has acknowledged yet.
+PATIENCE_SECONDS = 25.0
+NODES = 5
+
+
+@dataclass(slots=True)
+class Load:
+    """One bucket's load on several doors (URLs of gateways)."""
+
+    doors: Sequence[str]
+    credentials: Credentials
+    journal: Journal
+    seed: str
+    clients: int = 6
+    pause_seconds: float = 0.3
+    batch: int = 40
+    mixture: Mixture = field(default_factory=Mixture)
+    tally: Tally = field(init=False)
+    _stop: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _ended_at: float = field(init=False, default=float("inf"))
+
+    def __post_init__(self) -> None:
+        self.tally = Tally(self.credentials.bucket_id)
+
+    def stop(self) -> None:
+        """Send nothing new from now on."""
+        self._ended_at = time.monotonic()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Until ``stop``, and until what is in flight is settled."""
+        headers = {"X-Api-Key": self.credentials.ingest_key}
+        timeout = aiohttp.ClientTimeout(total=TRY_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+            await asyncio.gather(
+                self._nodes(session), *(self._client(session, number) for number in range(self.clients))
+            )
+
+    async def _client(self, session: aiohttp.ClientSession, number: int) -> None:
+        source = random.Random(f"{self.seed}/{number}")
+        count = 0
+        while not self._stop.is_set():
+            count += 1
+            stem = f"{self.seed}-{number}-{count}"
+            size = source.randrange(1, self.batch)
+            request = request_of(source, stem, self.mixture, datetime.now(UTC), size)
+            accepted = await self._send(session, source, request)
+            if accepted and source.random() < self.mixture.repeated:
+                await self._send(session, source, request)
+            await self._pause(source.uniform(0, self.pause_seconds))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _send(self, session: aiohttp.ClientSession, source: random.Random, request: Request) -> bool:
+        tally = self.tally
+        known = request.accepted[0] in tally.acknowledged
+        if not known:
+            tally.unknown.update(request.accepted)
+            tally.refused.update(request.refused.values())
+        number = 0
+        while time.monotonic() < self._ended_at + PATIENCE_SECONDS:
+            number += 1
+            if known or number > 1:
+                tally.repeated += len(request.accepted)
+            told, answer = await self._try(session, source.randrange(len(self.doors)), request)
+            self.journal.note(tally, request, number, told, answer)
+            if told.status == ACCEPTED:
+                self._check(request, answer)
+                for identifier in request.accepted:
+                    tally.acknowledged.setdefault(identifier, told)
+                tally.unknown.difference_update(request.accepted)
+                return True
+            if told.status not in (NO_ANSWER, 429, 503):
+                tally.wrong_answers.append(f"{told.status} to {request.stem}: {answer}")
+            await asyncio.sleep(source.uniform(0.05, 0.4))
+        return False
+
+    async def _try(self, session: aiohttp.ClientSession, door: int, request: Request) -> tuple[Try, object]:
+        began_at = time.monotonic()
+        try:
+            async with session.post(
+                f"{self.doors[door]}/v1/events", data=request.body, headers=request.headers
+            ) as response:
+                raw = await response.read()
+                return Try(door, began_at, time.monotonic(), response.status), _parsed(raw)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return Try(door, began_at, time.monotonic(), NO_ANSWER, type(error).__name__), repr(error)
+
+    def _check(self, request: Request, answer: object) -> None:
+        if not isinstance(answer, dict):
+            self.tally.wrong_answers.append(f"202 to {request.stem} with the body {answer!r}")
+            return
+        refused = {each["index"]: each["error"] for each in answer["rejected"]}
+        if answer["accepted"] != len(request.accepted) or set(refused) != set(request.refused):
+            self.tally.wrong_answers.append(f"{request.stem} should refuse {request.refused}: {answer}")
+        elif not all(refused.values()):
+            self.tally.wrong_answers.append(f"{request.stem}: refused without a reason: {answer}")
+
+    async def _nodes(self, session: aiohttp.ClientSession) -> None:
+        """Node reports, a batch a second, without repeats: what 004 is judged by."""
+        source = random.Random(f"{self.seed}/nodes")
+        while not self._stop.is_set():
+            now = datetime.now(UTC).isoformat()
+            reports = [
+                {
+                    "host": f"node-{number}.example",
+                    "ip": f"10.0.0.{number}",
+                    "version": "1.0",
+                    "observed_at": now,
+                    "latency_ms": source.randrange(1, 100),
+                    "interval_seconds": 10,
+                }
+                for number in range(NODES)
+            ]
+            door = source.choice(self.doors)
+            try:
+                async with session.post(f"{door}/v1/nodes", json=reports) as response:
+                    await response.read()
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                # What is asked of reports is that all surfaces tell of the same ones.
+                pass
+            await self._pause(1.0)
+
+
+def _parsed(raw: bytes) -> object:
+    try:
+        parsed: object = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return raw[:200].decode(errors="replace")
+    return parsed

@@ -1,0 +1,78 @@
+"""Which faults strike when: drawn from a seed, printed before anything begins, so that it can be repeated.
+
+First each fault alone, in the order of the catalogue; then mixtures of two to four, drawn at random, until
+the time is over. Pure: how much time a round really took decides only where the list is cut.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.chaos.content import Mixture
+from tests.chaos.faults.fault import Fault
+
+QUICK_MINUTES = 5.0
+WHOLE_MINUTES = 30.0
+_MIXED_SECONDS = 30.0
+_QUICK_MIXED_SECONDS = 8.0
+# More than any campaign has time for.
+_MIXED_ROUNDS_A_MINUTE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Faults that strike beside each other for ``seconds``."""
+
+    number: int
+    faults: tuple[Fault, ...]
+    seconds: float
+
+    @property
+    def alone(self) -> bool:
+        return len(self.faults) == 1
+
+    @property
+    def mixture(self) -> Mixture:
+        """What the load consists of: what the first of the faults asks for, if any does."""
+        return next((fault.mixture for fault in self.faults if fault.mixture is not None), Mixture())
+
+    @property
+    def title(self) -> str:
+        return " + ".join(fault.name for fault in self.faults)
+
+
+def schedule(
+    catalogue: Sequence[Fault], seed: int, minutes: float, *, disks: bool, only: Sequence[str] = ()
+) -> list[Round]:
+    """The rounds of a campaign. ``only``: faults by name; ``disks``: whether disks can be made full."""
+    chosen = [fault for fault in catalogue if not only or fault.name in only]
+    chosen = [fault for fault in chosen if disks or not fault.needs_disks]
+    quick = minutes < QUICK_MINUTES
+    if quick and not only:
+        chosen = [fault for fault in chosen if fault.quick_seconds]
+    scale = 1.0 if quick else min(1.0, minutes / WHOLE_MINUTES)
+    lengths = [
+        ((fault.quick_seconds or fault.seconds) if quick else max(8.0, fault.seconds * scale))
+        for fault in chosen
+    ]
+    alone = [
+        Round(number, (fault,), length)
+        for number, (fault, length) in enumerate(zip(chosen, lengths, strict=True), 1)
+    ]
+    return alone + _mixed(chosen, seed, minutes, len(alone) + 1, quick=quick)
+
+
+def _mixed(chosen: Sequence[Fault], seed: int, minutes: float, first: int, *, quick: bool) -> list[Round]:
+    source = random.Random(f"{seed}/schedule")
+    mixing = [fault for fault in chosen if fault.mixes]
+    if len(mixing) < 2:
+        return []
+    count = 1 if quick else int(minutes * _MIXED_ROUNDS_A_MINUTE)
+    seconds = _QUICK_MIXED_SECONDS if quick else _MIXED_SECONDS
+    rounds = []
+    for number in range(first, first + count):
+        faults = source.sample(mixing, min(len(mixing), source.randrange(2, 5)))
+        rounds.append(Round(number, tuple(faults), seconds))
+    return rounds

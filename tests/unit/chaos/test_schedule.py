@@ -1,0 +1,40 @@
+"""A campaign can be repeated from its seed, and strikes with everything."""
+
+from __future__ import annotations
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.schedule import schedule
+
+
+def names(seed: int, minutes: float) -> list[tuple[str, float]]:
+    return [(r.title, r.seconds) for r in schedule(FAULTS, seed, minutes, disks=True)]
+
+
+def test_the_same_seed_draws_the_same_rounds_and_another_seed_others() -> None:
+    assert names(1, 30) == names(1, 30)
+    assert names(1, 30) != names(2, 30)
+
+
+def test_every_fault_strikes_alone_before_any_are_mixed() -> None:
+    rounds = schedule(FAULTS, 1, 30, disks=True)
+    assert [r.title for r in rounds[: len(FAULTS)]] == [fault.name for fault in FAULTS]
+    mixed = rounds[len(FAULTS) :]
+    assert mixed
+    assert all(2 <= len(set(r.faults)) == len(r.faults) and not r.alone for r in mixed)
+    assert all(fault.mixes for r in mixed for fault in r.faults)
+
+
+def test_the_faults_alone_leave_time_for_mixtures() -> None:
+    alone = [r for r in schedule(FAULTS, 1, 30, disks=True) if r.alone]
+    assert sum(r.seconds for r in alone) < 30 * 60 * 0.75
+
+
+def test_the_short_form_is_short() -> None:
+    rounds = schedule(FAULTS, 1, 2, disks=False)
+    assert 30 < sum(r.seconds for r in rounds) < 100
+    assert not any(fault.needs_disks for r in rounds for fault in r.faults)
+
+
+def test_one_fault_can_be_asked_for() -> None:
+    rounds = schedule(FAULTS, 1, 2, disks=True, only=["Kafka killed"])
+    assert [r.title for r in rounds] == ["Kafka killed"]
