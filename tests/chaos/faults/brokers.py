@@ -34,6 +34,7 @@ async def kafka_frozen(scene: Scene, seconds: float) -> None:
             await _watch(scene, began_at, frozen)
         finally:
             os.kill(pid, signal.SIGCONT)
+        _judge_later(scene, began_at, time.monotonic(), time.monotonic())
 
 
 async def kafka_killed(scene: Scene, seconds: float) -> None:
@@ -48,7 +49,9 @@ async def kafka_killed(scene: Scene, seconds: float) -> None:
             try:
                 await _watch(scene, began_at, scene.random.uniform(3, 6))
             finally:
+                ended_at = time.monotonic()
                 await asyncio.to_thread(kafka.start)
+        _judge_later(scene, began_at, ended_at, time.monotonic())
         if time.monotonic() + 15 > deadline:
             return
 
@@ -65,17 +68,24 @@ async def _watch(scene: Scene, began_at: float, seconds: float) -> None:
     )
     scene.must(None not in said, f"/readyz of a gateway did not say within {limit:g} s that Kafka is away")
     await asyncio.sleep(max(0.0, ended_at - time.monotonic()))
-    scene.judgements.append(lambda: _judge(scene, began_at, ended_at))
 
 
-async def _judge(scene: Scene, began_at: float, ended_at: float) -> None:
+def _judge_later(scene: Scene, began_at: float, ended_at: float, back_at: float) -> None:
+    """Nobody mended anything before ``ended_at``; by ``back_at`` Kafka served again."""
+    if scene.alone:
+        scene.judgements.append(lambda: _judge(scene, began_at, ended_at, back_at))
+
+
+async def _judge(scene: Scene, began_at: float, ended_at: float, back_at: float) -> None:
     """Every request of that time was answered in time, and with 503."""
     tries = scene.tally.between(began_at + 0.5, ended_at)
-    statuses = {each.status for each in tries if each.ended_at < ended_at}
-    scene.must(503 in statuses, f"an outage of {ended_at - began_at:.0f} s was never answered with 503")
+    early = {each.status for each in tries if each.ended_at < ended_at}
     scene.must(
-        202 not in statuses, "a request that began when Kafka was away was acknowledged before it was back"
+        202 not in early, "a request that began when Kafka was away was acknowledged before it was back"
     )
+    answered = {each.status for each in scene.tally.tries if began_at < each.ended_at < back_at}
+    if back_at - began_at > ANSWER_SECONDS + ROOM_SECONDS:
+        scene.must(503 in answered, f"an outage of {back_at - began_at:.0f} s was never answered with 503")
     slowest = max((each.seconds for each in tries), default=0.0)
     scene.remarks.append(f"slowest answer {slowest:.1f} s")
     scene.must(
