@@ -19,8 +19,10 @@ from api.accounts import add_account_routes
 from api.front import add_front_routes
 from api.http.bodies import Allowance
 from api.http.health import Check, add_health_routes
+from api.http.openapi.pages import add_description_routes
 from api.http.problems import door, message_form, response_status_form, success_form
 from api.surfaces.bucket_events import BucketEvents
+from api.surfaces.described.whole import ABOUT, OPERATIONS
 from api.surfaces.device_data import DeviceData
 from api.surfaces.devices import DeviceEvents
 from api.surfaces.node_stats import NodeStats
@@ -89,6 +91,7 @@ def build_app(settings: ApiSettings, parts: Clients, registry: CollectorRegistry
     Registrations(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
     DeviceData(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
     add_front_routes(app)
+    add_description_routes(app, ABOUT, OPERATIONS)
     health = Health(parts, settings)
     add_health_routes(app, health.checks(), registry, facts=health.facts)
     return app

@@ -1,4 +1,4 @@
-"""The two pages that a browser finds: what this is, and where to read on. The console comes later."""
+"""The page that a browser finds first: what this is, and where to read on. The console comes later."""
 
 from __future__ import annotations
 
@@ -10,22 +10,14 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Weir</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }}
-code {{ background: #8882; padding: .1em .3em; border-radius: .2em; }}
-td {{ padding: .2em 1em .2em 0; vertical-align: top; }}
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
+code { background: #8882; padding: .1em .3em; border-radius: .2em; }
+td { padding: .2em 1em .2em 0; vertical-align: top; }
 </style>
 <h1>Weir</h1>
 <p>Events in over HTTP, stored exactly once, counted exactly. This is the query API.</p>
-{body}
-</html>
-"""
-_FRONT = """<p>Read on: <a href="/docs">the calls of this door</a>, and the folder <code>docs/</code> of the
-sources. Is it well? <a href="/readyz">/readyz</a>, <a href="/healthz">/healthz</a>,
-<a href="/metrics">/metrics</a>.</p>
-"""
-_DOCS = """<p><a href="/">Weir</a></p>
-<p>Send <code>Authorization: Bearer</code> and an access token, or <code>X-Api-Key</code> and a key
-of the bucket. Every parameter is explained in <code>docs/query.md</code>.</p>
+<p>Send <code>Authorization: Bearer</code> and an access token, or <code>X-Api-Key</code> and a key of the
+bucket. The first calls to try:</p>
 <table>
 <tr><td><code>POST /api/bucket/{id}/data/events</code><td>Events by name, newest first.
 <tr><td><code>POST /api/bucket/{id}/data/events/stats</code><td>How many over time: points of a histogram.
@@ -33,6 +25,10 @@ of the bucket. Every parameter is explained in <code>docs/query.md</code>.</p>
 <tr><td><code>DELETE /api/bucket/{id}/data/events/delete_all</code><td>Delete all events of the bucket.
 </table>
 <p>Read your own writes: send the gateway's <code>receipt</code> along as <code>X-Weir-Receipt</code>.</p>
+<p>Read on: <a href="docs">every call of this door</a>, to read and to try (<a href="openapi.json">as
+OpenAPI</a>), and the folder <code>docs/</code> of the sources. Is it well? <a href="readyz">/readyz</a>,
+<a href="healthz">/healthz</a>, <a href="metrics">/metrics</a>.</p>
+</html>
 """
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -41,18 +37,9 @@ _HEADERS = {
 
 
 def add_front_routes(app: web.Application) -> None:
-    """Serve ``/`` and ``/docs``."""
+    """Serve ``/``."""
     app.router.add_get("/", _front)
-    app.router.add_get("/docs", _docs)
 
 
 async def _front(_request: web.Request) -> web.Response:
-    return _page(_FRONT)
-
-
-async def _docs(_request: web.Request) -> web.Response:
-    return _page(_DOCS)
-
-
-def _page(body: str) -> web.Response:
-    return web.Response(text=_PAGE.format(body=body), content_type="text/html", headers=_HEADERS)
+    return web.Response(text=_PAGE, content_type="text/html", headers=_HEADERS)

@@ -11,16 +11,27 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from aiohttp import web
+from pydantic import Field, WithJsonSchema
 
 from api.http.authentication import BucketAccess, authorize
 from api.http.bodies import Allowance, BodyLimits, parse_json, read_body
 from api.http.pieces import send_pieces
 from api.surfaces import fields
 from api.surfaces.answers import await_receipt, json_answer
+from api.surfaces.parameters import (
+    Label,
+    Moment,
+    Question,
+    RequiredLabel,
+    asked,
+    named,
+    whole,
+    whole_schema,
+)
 from api.tenancy.deletion import empty_bucket
 from api.tenancy.log_ends import LogEnds
 from query.events import batches
@@ -49,6 +60,63 @@ from schema.settings import ApiSettings
 PREFIX = "/api/bucket/{bucket_id}/data"
 DEFAULT_ROWS = 100
 DEFAULT_DAYS = 2
+_DAYS = {
+    "anyOf": [
+        {"type": "number", "minimum": 1},
+        {"type": "string", "pattern": r"^\s*[0-9]{1,18}(\.[0-9]{1,18})?\s*$"},
+        {"type": "null"},
+    ]
+}
+_INTERVAL = {"type": ["string", "null"], "examples": ["hour", "5m"]}
+
+
+def _days(given: fields.Parameters, name: str) -> float:
+    days = fields.number(given, name, DEFAULT_DAYS)
+    if not days >= 1:
+        raise Invalid(f"{name}: must be 1 or more")
+    return days
+
+
+def _interval(given: fields.Parameters, name: str) -> str:
+    written = fields.text(given, name, "minute")
+    parse_interval(written)
+    return written
+
+
+class NamesQuestion(Question):
+    """``GET eventsKeysByApp``."""
+
+    app_name: Label = Field(None, description="Only events of this app; an empty text: without one.")
+    server_name: Label = Field(None, description="Only events of this server; an empty text: without one.")
+
+
+class EventsQuestion(NamesQuestion):
+    """``POST events``."""
+
+    event_name: RequiredLabel = Field(description="The events' name, exactly.")
+    limit: Annotated[int, whole(DEFAULT_ROWS, 1, MAX_ROWS), whole_schema(1, MAX_ROWS)] = Field(
+        DEFAULT_ROWS, description="Events at most."
+    )
+    offset: Annotated[int, whole(0, 0, MAX_OFFSET), whole_schema(0, MAX_OFFSET)] = Field(
+        0, description="How many to skip."
+    )
+    start: Moment = Field(None, description="From this moment on: epoch milliseconds or ISO 8601.")
+    end: Moment = Field(None, description="Up to this moment, without it.")
+
+
+class HistogramQuestion(NamesQuestion):
+    """``POST events/stats``."""
+
+    event_name: RequiredLabel = Field(description="The events' name, exactly.")
+    days: Annotated[float, named(_days), WithJsonSchema(_DAYS)] = Field(
+        DEFAULT_DAYS, description="How far to reach back from now, or from end."
+    )
+    start: Moment = Field(None, description="From this moment on; replaces days.")
+    end: Moment = Field(None, description="Up to this moment, without it; default: now.")
+    interval: Annotated[str, named(_interval), WithJsonSchema(_INTERVAL)] = Field(
+        "minute",
+        description="The distance of two points: second, minute, hour, day, week, month, or multiples: 2h.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +142,11 @@ class BucketEvents:
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """``POST events``: newest first, ties by id."""
         access = await self._access(request, Action.READ)
-        given = await self._parameters(request)
-        filters = Filters(fields.required_label(given, "event_name"), *_sources(given))
-        limit = fields.whole_number(given, "limit", DEFAULT_ROWS, 1, MAX_ROWS)
-        offset = fields.whole_number(given, "offset", 0, 0, MAX_OFFSET)
-        asked = checked_range(fields.moment(given, "start"), fields.moment(given, "end"))
+        question = asked(EventsQuestion, await self._parameters(request))
+        filters = Filters(question.event_name, question.app_name, question.server_name)
+        within = checked_range(question.start, question.end)
         await await_receipt(request.headers, self.reader, self.settings, self.metrics)
-        page = Page(_scope(access), asked, filters, limit, offset)
+        page = Page(_scope(access), within, filters, question.limit, question.offset)
         with self.metrics.query_seconds.labels("events").time():
             async with aclosing(_event_pieces(self.reader, page)) as pieces:
                 return await send_pieces(
@@ -93,26 +159,25 @@ class BucketEvents:
     async def histogram(self, request: web.Request) -> web.Response:
         """``POST events/stats``: points of a distribution over time."""
         access = await self._access(request, Action.READ)
-        given = await self._parameters(request)
-        filters = Filters(fields.required_label(given, "event_name"), *_sources(given))
-        interval = parse_interval(fields.text(given, "interval", "minute"))
-        asked = self._histogram_range(given)
-        check_points(interval, asked, self.settings.max_points)
+        question = asked(HistogramQuestion, await self._parameters(request))
+        filters = Filters(question.event_name, question.app_name, question.server_name)
+        interval = parse_interval(question.interval)
+        within = self._histogram_range(question)
+        check_points(interval, within, self.settings.max_points)
         await await_receipt(request.headers, self.reader, self.settings, self.metrics)
         with self.metrics.query_seconds.labels("histogram").time():
-            points, plan = await self.reader.histogram(Histogram(_scope(access), asked, interval, filters))
+            points, plan = await self.reader.histogram(Histogram(_scope(access), within, interval, filters))
         return json_answer(points, left_out=plan.left_out)
 
     async def names(self, request: web.Request) -> web.Response:
         """``GET eventsKeysByApp``: names and counts by app."""
         access = await self._access(request, Action.READ)
-        given = await self._parameters(request)
-        app, server = _sources(given)
+        question = asked(NamesQuestion, await self._parameters(request))
         await await_receipt(request.headers, self.reader, self.settings, self.metrics)
-        asked = Metadata(_scope(access), Range(), Filters(None, app, server))
+        wanted = Metadata(_scope(access), Range(), Filters(None, question.app_name, question.server_name))
         with self.metrics.query_seconds.labels("names").time():
             async with self.reader.wide():
-                found = await self.reader.in_snapshot(lambda connection: names_by_app(connection, asked))
+                found = await self.reader.in_snapshot(lambda connection: names_by_app(connection, wanted))
         return _names(found)
 
     async def delete_all(self, request: web.Request) -> web.Response:
@@ -157,19 +222,15 @@ class BucketEvents:
             raise Invalid("body: must be a JSON object")
         return {**request.query, **given}
 
-    def _histogram_range(self, given: fields.Parameters) -> Range:
-        start, end = fields.moment(given, "start"), fields.moment(given, "end")
-        days = fields.number(given, "days", DEFAULT_DAYS)
-        until = self.now() if end is None else end
-        return last_days(days, until) if start is None else checked_range(start, until)
+    def _histogram_range(self, question: HistogramQuestion) -> Range:
+        until = self.now() if question.end is None else question.end
+        if question.start is None:
+            return last_days(question.days, until)
+        return checked_range(question.start, until)
 
 
 def _scope(access: BucketAccess) -> Scope:
     return Scope((access.bucket_key,), access.visible_from)
-
-
-def _sources(given: fields.Parameters) -> tuple[str | None, str | None]:
-    return fields.label(given, "app_name"), fields.label(given, "server_name")
 
 
 async def _event_pieces(reader: Reader, page: Page) -> AsyncGenerator[bytes, None]:

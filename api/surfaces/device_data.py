@@ -16,22 +16,14 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from aiohttp import web
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from api.http.bodies import Allowance, BodyLimits, parse_json, read_body
 from api.http.pieces import send_pieces
 from api.http.readable import readable_buckets
 from api.surfaces import fields
 from api.surfaces.answers import await_receipt
+from api.surfaces.parameters import MOMENT_SCHEMA, named, whole, whole_schema
 from query.execute import Reader
 from query.filters.conditions import MAX_LEAVES, Condition, Not, Some, all_of, leaves, of_stream
 from query.filters.rules import parse_rules
@@ -42,26 +34,19 @@ from query.request import END_OF_TIME, MAX_ROWS, Range, checked_label
 from query.streams import MAX_DEVICES, NEWEST_FIRST, Moment, Sorting, Streams, stream_batches
 from schema.connections import Pool
 from schema.errors import Invalid
-from schema.events import MAX_STREAM, first_problem
+from schema.events import MAX_LABEL, MAX_STREAM, first_problem
 from schema.metrics import ApiMetrics
 from schema.settings import ApiSettings
 
 PATH = "/device_data"
 DEFAULT_ROWS = 1000
 _MANY = ("device_id", "rule", "xrule")
-_STRINGS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-_WHOLE_NUMBER = {"type": ["integer", "string"], "minimum": 1, "maximum": MAX_ROWS, "pattern": "^ *[0-9]+ *$"}
-_MOMENT = {"type": ["string", "integer"], "examples": ["2026-01-31T12:00:00Z", 1790000000000]}
-
-
-def _named(read: Callable[[fields.Parameters, str], Any]) -> BeforeValidator:
-    """A validator out of a function of ``api.surfaces.fields``; its Invalid goes through as it is."""
-
-    def validate(value: object, info: ValidationInfo) -> Any:
-        name = info.field_name or ""
-        return read({name: value}, name)
-
-    return BeforeValidator(validate)
+_STRINGS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
+_LABEL = {"type": "string", "minLength": 1, "maxLength": MAX_LABEL}
+_DEVICES = {
+    "anyOf": [_LABEL, {"type": "array", "items": _LABEL, "minItems": 1, "maxItems": MAX_DEVICES}],
+    "examples": ["d1"],
+}
 
 
 def _texts(given: fields.Parameters, name: str) -> tuple[str, ...]:
@@ -88,10 +73,6 @@ def _stream(given: fields.Parameters, name: str) -> str:
     return stream
 
 
-def _limit(given: fields.Parameters, name: str) -> int:
-    return fields.whole_number(given, name, DEFAULT_ROWS, 1, MAX_ROWS)
-
-
 def _moment(given: fields.Parameters, name: str) -> int | None:
     try:
         return fields.moment(given, name)
@@ -115,35 +96,35 @@ class DeviceDataQuestion(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="DeviceDataQuestion")
 
-    device_id: Annotated[tuple[str, ...], _named(_devices), WithJsonSchema(_STRINGS)] = Field(
+    device_id: Annotated[tuple[str, ...], named(_devices), WithJsonSchema(_DEVICES)] = Field(
         description=f"A device, or a list of them, {MAX_DEVICES} at most. In a query string: repeat it."
     )
-    stream: Annotated[str, _named(_stream)] = Field(
+    stream: Annotated[str, named(_stream)] = Field(
         description="The stream that the events belong to.", min_length=1, max_length=MAX_STREAM
     )
-    limit: Annotated[int, _named(_limit), WithJsonSchema(_WHOLE_NUMBER)] = Field(
+    limit: Annotated[int, whole(DEFAULT_ROWS, 1, MAX_ROWS), whole_schema(1, MAX_ROWS)] = Field(
         DEFAULT_ROWS, description="Events of each device at most."
     )
-    since: Annotated[int | None, _named(_moment), WithJsonSchema(_MOMENT)] = Field(
+    since: Annotated[int | None, named(_moment), WithJsonSchema(MOMENT_SCHEMA)] = Field(
         None,
         description="Events from this moment on: ISO 8601 (without an offset: UTC) or epoch milliseconds.",
     )
-    until: Annotated[int | None, _named(_moment), WithJsonSchema(_MOMENT)] = Field(
+    until: Annotated[int | None, named(_moment), WithJsonSchema(MOMENT_SCHEMA)] = Field(
         None, description="Events up to and including this moment; default: now."
     )
-    sort_by: Annotated[str | None, _named(lambda given, name: fields.text(given, name, ""))] = Field(
+    sort_by: Annotated[str | None, named(lambda given, name: fields.text(given, name, ""))] = Field(
         None, description="observed_at, received_at or a tag; needs sort_direction."
     )
-    sort_direction: Annotated[Literal["asc", "desc"] | None, _named(_direction)] = Field(
+    sort_direction: Annotated[Literal["asc", "desc"] | None, named(_direction)] = Field(
         None, description="Needs sort_by."
     )
-    rule: Annotated[tuple[str, ...], _named(_texts), WithJsonSchema(_STRINGS)] = Field(
+    rule: Annotated[tuple[str, ...], named(_texts), WithJsonSchema(_STRINGS)] = Field(
         (), description="Keep events that match all of these: a tag that is there, or tag = value."
     )
-    xrule: Annotated[tuple[str, ...], _named(_texts), WithJsonSchema(_STRINGS)] = Field(
+    xrule: Annotated[tuple[str, ...], named(_texts), WithJsonSchema(_STRINGS)] = Field(
         (), description="Drop events that match any of these."
     )
-    filters: Annotated[Any, WithJsonSchema({"type": ["string", "object", "array"]})] = Field(
+    filters: Annotated[Any, WithJsonSchema({"type": ["string", "object", "array", "null"]})] = Field(
         None, description="A JSON filter (AND, OR, NOT; leaves [tag, operator, value]), as such or as a text."
     )
 

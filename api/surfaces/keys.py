@@ -14,8 +14,8 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.authentication import authorize, identify
-from api.surfaces import fields
 from api.surfaces.buckets.access import user_of
+from api.surfaces.parameters import Label, Question, asked, whole, whole_schema
 from api.surfaces.requests import Inbox, Storable, checked
 from api.tenancy import keys
 from api.tenancy.attempts import Attempts
@@ -40,6 +40,15 @@ class NewKey(BaseModel):
     name: Annotated[str, Field(max_length=MAX_LABEL), Storable] = Field(
         "", description="What people call it."
     )
+
+
+class KeysQuestion(Question):
+    """The query string of a page of keys."""
+
+    limit: Annotated[int, whole(DEFAULT_KEYS, 1, MAX_KEYS), whole_schema(1, MAX_KEYS)] = Field(
+        DEFAULT_KEYS, description="Keys at most."
+    )
+    after: Label = Field(None, description="Where the page begins: `next` of the one before.")
 
 
 class Key(BaseModel):
@@ -87,18 +96,18 @@ class KeyCalls:
     async def create(self, request: web.Request) -> web.Response:
         """``POST``: 201 and the key."""
         holder, user_id = await self._holder(request)
-        asked = checked(NewKey, await self.inbox.object_in(request))
+        wanted = checked(NewKey, await self.inbox.object_in(request))
         self.attempts.take(user_id)
-        made, secret = await self.store.create(holder, asked.scope, asked.name)
+        made, secret = await self.store.create(holder, wanted.scope, wanted.name)
         return _answer(FreshKey.model_validate({**_members(made), "secret": secret}), status=201)
 
     async def page(self, request: web.Request) -> web.Response:
         """``GET``: a page of keys, and where the next one begins."""
         holder, _ = await self._holder(request)
-        limit = fields.whole_number(request.query, "limit", DEFAULT_KEYS, 1, MAX_KEYS)
-        found = await self.store.page(holder, request.query.get("after"), limit + 1)
-        shown = [_shown(key) for key in found[:limit]]
-        return _answer(KeyPage(keys=shown, next=shown[-1].id if len(found) > limit else None))
+        question = asked(KeysQuestion, request.query)
+        found = await self.store.page(holder, question.after, question.limit + 1)
+        shown = [_shown(key) for key in found[: question.limit]]
+        return _answer(KeyPage(keys=shown, next=shown[-1].id if len(found) > question.limit else None))
 
     async def revoke(self, request: web.Request) -> web.Response:
         """``DELETE``: 200 and what the key was."""

@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from aiohttp import web
+from pydantic import Field, WithJsonSchema
 
 from api.http.authentication import authorize
 from api.http.bodies import Allowance, BodyLimits, parse_json, read_body
+from api.surfaces import fields
 from api.surfaces.answers import await_receipt, json_answer
+from api.surfaces.parameters import Question, asked, named
 from query.execute import Reader
 from query.uptime import NodeDay, node_days
 from schema.connections import Pool
@@ -26,8 +29,32 @@ from schema.identities import Action
 from schema.metrics import ApiMetrics
 from schema.settings import ApiSettings
 
+PATH = "/bucket/{bucket_id}/stats"
 # From here on a double is no longer exact to one.
 _LARGEST_WHOLE = 2.0**53
+_DAY = {"type": "string", "examples": ["2026-01-31T00:00:00.000Z", "2026-01-31"]}
+
+
+def _day(given: fields.Parameters, name: str) -> int:
+    """A moment of the day that is asked for, in microseconds since 1970. Raises Invalid."""
+    written = given.get(name)
+    if not isinstance(written, str):
+        raise Invalid(f"{name}: is required; a day in ISO 8601, such as 2026-01-31T00:00:00.000Z")
+    try:
+        at = datetime.fromisoformat(written.strip()[:64])
+    except ValueError:
+        raise Invalid(
+            f"{name}: {written[:64]!r} is no ISO 8601; write it like 2026-01-31T00:00:00.000Z"
+        ) from None
+    return parse_moment((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).isoformat(), name)
+
+
+class NodeStatsQuestion(Question):
+    """``POST /bucket/{bucketId}/stats``."""
+
+    day: Annotated[int, named(_day), WithJsonSchema(_DAY)] = Field(
+        description="A moment of the day, UTC, in ISO 8601."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +70,7 @@ class NodeStats:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the call."""
-        app.router.add_post("/bucket/{bucket_id}/stats", self.stats)
+        app.router.add_post(PATH, self.stats)
 
     async def stats(self, request: web.Request) -> web.Response:
         """One entry a node that was observed on that day."""
@@ -56,7 +83,10 @@ class NodeStats:
         )
         limits = BodyLimits(self.settings.request_bytes, self.settings.request_seconds)
         body = await read_body(request, limits, self.allowance)
-        day = _day(parse_json(body) if body.strip() else {})
+        given: Any = parse_json(body) if body.strip() else {}
+        if not isinstance(given, dict):
+            raise Invalid('body: must be a JSON object, {"day": "2026-01-31"}')
+        day = asked(NodeStatsQuestion, given).day
         await await_receipt(request.headers, self.reader, self.settings, self.metrics)
         now = self.now()
         with self.metrics.query_seconds.labels("node_statistics").time():
@@ -64,22 +94,6 @@ class NodeStats:
                 lambda connection: node_days(connection, access.bucket_id, day, now)
             )
         return json_answer({"success": True, "nodeStats": [_node(node) for node in found]})
-
-
-def _day(given: Any) -> int:
-    """A moment of the day that is asked for, in microseconds since 1970. Raises Invalid."""
-    if not isinstance(given, dict):
-        raise Invalid('body: must be a JSON object, {"day": "2026-01-31"}')
-    written = given.get("day")
-    if not isinstance(written, str):
-        raise Invalid("day: is required; a day in ISO 8601, such as 2026-01-31T00:00:00.000Z")
-    try:
-        at = datetime.fromisoformat(written.strip()[:64])
-    except ValueError:
-        raise Invalid(
-            f"day: {written[:64]!r} is no ISO 8601; write it like 2026-01-31T00:00:00.000Z"
-        ) from None
-    return parse_moment((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).isoformat(), "day")
 
 
 def _node(node: NodeDay) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.http.authentication import BucketAccess, authorize, identify
 from api.http.bodies import Allowance, BodyLimits, parse_json, read_body
-from api.surfaces import fields
 from api.surfaces.answers import await_receipt
+from api.surfaces.parameters import Label, Question, asked, whole, whole_schema
 from api.surfaces.requests import checked
 from api.tenancy.devices import register_device, retire_nodes
 from query.devices import Device, known_device, known_devices
@@ -50,6 +50,15 @@ class DeviceBody(BaseModel):
         "", description="What people call it."
     )
     attributes: dict[str, Any] = Field(default_factory=dict, description="What else is to be known of it.")
+
+
+class DevicesQuestion(Question):
+    """The query string of ``GET /v1/devices``."""
+
+    limit: Annotated[int, whole(DEFAULT_DEVICES, 1, MAX_DEVICES), whole_schema(1, MAX_DEVICES)] = Field(
+        DEFAULT_DEVICES, description="Devices at most."
+    )
+    after: Label = Field(None, description="Where the page begins: `next` of the one before.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +122,8 @@ class Registrations:
     async def page(self, request: web.Request) -> web.Response:
         """``GET /v1/devices``: a page of the devices that the bucket knows, and where the next one begins."""
         access = await self._access(request, Action.READ)
-        limit = fields.whole_number(request.query, "limit", DEFAULT_DEVICES, 1, MAX_DEVICES)
-        after = checked_label(fields.text(request.query, "after", ""), "after")
+        question = asked(DevicesQuestion, request.query)
+        limit, after = question.limit, question.after or ""
         await await_receipt(request.headers, self.reader, self.settings, self.metrics)
         with self.metrics.query_seconds.labels("devices").time():
             found = await self.reader.in_snapshot(

@@ -10,9 +10,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.http.bodies import Allowance
+from api.http.openapi.pages import add_description_routes
 from api.http.origins import Origins
 from api.http.problems import direct_door, door, response_status_form
 from ingest.gateway.admission import Admitted, Terms, admit_events, admit_node_reports
+from ingest.gateway.described import ABOUT, OPERATIONS
 from ingest.gateway.dialects.cloud_events import (
     BINARY_MARK,
     CLOUD_EVENT,
@@ -26,12 +28,9 @@ from ingest.gateway.dialects.events import EVENTS
 from ingest.gateway.dialects.nodes import NODE_REPORTS
 from ingest.gateway.intake import Intake, Sent, Station, batch_reply, device_reply, event_create_reply
 from ingest.gateway.keys import Keys
+from ingest.gateway.paths import DEVICE_PREFIXES, EVENT_CREATE_PATH, EVENTS_PATH, NODES_PATH
 from ingest.gateway.pm2.handshake import LINK_PATH, PREFIX, VERIFY_PATH, Handshake, agent_form
 from ingest.gateway.pm2.links import Links
-
-EVENTS_PATH = "/v1/events"
-# The surface of a device's events has two addresses, and a form of refusals of its own.
-DEVICE_PREFIXES = ("/devices", "/laas/api/v1/devices")
 
 _CLOUD_EVENTS = CloudEvents()
 _OF_ANOTHER_FORM = {CLOUD_EVENT: _CLOUD_EVENTS, CLOUD_EVENTS: _CLOUD_EVENTS}
@@ -58,12 +57,13 @@ def new_app(
     device = Intake(station, "event", dialects.device_event, device_reply, bodies)
     event_create = Intake(station, "event", dialects.event_create, event_create_reply, bodies)
     app.router.add_post(EVENTS_PATH, events.answer)
-    app.router.add_post("/v1/nodes", nodes.answer)
+    app.router.add_post(NODES_PATH, nodes.answer)
     for prefix in DEVICE_PREFIXES:
         app.router.add_post(f"{prefix}/{{uuid}}/events/{{name}}", device.answer)
-    app.router.add_post("/event_create", event_create.answer)
+    app.router.add_post(EVENT_CREATE_PATH, event_create.answer)
     app.router.add_post(VERIFY_PATH, Handshake(station.settings, pairs, bodies).answer)
     app.router.add_get(LINK_PATH, links.answer)
+    add_description_routes(app, ABOUT, OPERATIONS)
     direct = direct_door(station.door_metrics, EVENTS_PATH, events.answer)
     return app, {("POST", EVENTS_PATH): origins.around(direct) if origins else direct}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BeforeValidator, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from api.surfaces.requests import Body, Storable, Text
 from api.tenancy.billing import Subscription
@@ -55,7 +55,7 @@ class ChangedBucket(Body):
 class Address(Body):
     """``POST add_user``, ``POST remove_user``, ``DELETE invitation``."""
 
-    email: Email
+    email: Email = Field(description="Whose.")
 
 
 class Promotion(Body):
