@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import structlog
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from api.app import build_app, clients
 from api.http.serving import Listening, serve
 from schema.logs import configure_logs
+from schema.memory import keep_trimmed, settle_memory
 from schema.settings import ApiSettings
 
 log = structlog.get_logger(__name__)
@@ -27,6 +29,7 @@ def main() -> int:
         sys.stderr.write(f"settings: {problems}\n")
         return 2
     configure_logs(settings, "api")
+    settle_memory()
     try:
         uvloop.run(run(settings))
     except OSError as error:
@@ -43,7 +46,17 @@ async def run(settings: ApiSettings) -> None:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     where = Listening(
-        settings.api_host, settings.api_port, settings.keep_alive_seconds, settings.shutdown_seconds
+        settings.api_host,
+        settings.api_port,
+        settings.keep_alive_seconds,
+        settings.shutdown_seconds,
+        connections=settings.max_connections,
+        request_seconds=settings.request_seconds,
     )
-    async with clients(settings) as parts:
-        await serve(build_app(settings, parts, registry), where)
+    trimming = asyncio.create_task(keep_trimmed())
+    try:
+        async with clients(settings) as parts:
+            await serve(build_app(settings, parts, registry), where)
+    finally:
+        trimming.cancel()
+        await asyncio.wait([trimming])

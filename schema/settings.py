@@ -130,6 +130,9 @@ class GatewaySettings(LogSettings, KafkaSettings, DatabaseSettings, EventLimits)
     )
     request_seconds: float = Field(30.0, gt=0, description="How long a request may take to arrive.")
     keep_alive_seconds: float = Field(75.0, gt=0, description="How long an idle connection stays open.")
+    max_connections: int = Field(
+        10_000, ge=16, description="Connections of one process; beyond it, idle ones make room, or 503."
+    )
     shutdown_seconds: float = Field(10.0, gt=0, description="Grace for requests in flight when stopping.")
     key_refresh_seconds: float = Field(
         15.0, gt=0, le=30, description="How often cached keys are confirmed, while the database answers."
@@ -283,6 +286,9 @@ class ApiSettings(
     receipt_seconds: float = Field(5.0, ge=0, description="How long a read waits for what its receipt names.")
     request_seconds: float = Field(30.0, gt=0, description="How long a request may take to arrive.")
     keep_alive_seconds: float = Field(75.0, gt=0, description="How long an idle connection stays open.")
+    max_connections: int = Field(
+        10_000, ge=16, description="Connections of one process; beyond it, idle ones make room, or 503."
+    )
     shutdown_seconds: float = Field(10.0, gt=0, description="Grace for requests in flight when stopping.")
     request_bytes: int = Field(1 * MIB, ge=1 * KIB, description="A request's body at most.")
 

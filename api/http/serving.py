@@ -2,8 +2,9 @@
 
 SIGTERM and SIGINT close the listening socket; then whoever holds connections open (WebSockets) is told to
 let go of them, while what arrives is still read; requests in flight get ``shutdown_seconds`` to be
-answered, then the application's own cleanup runs. An idle connection, or one that has not finished
-sending its headers, is closed after ``keep_alive_seconds``; bodies have their own deadline (``bodies``).
+answered, then the application's own cleanup runs. A connection that idles between two requests is closed
+after ``keep_alive_seconds``; ``connections`` bounds all that comes before a request is complete, bodies have
+their own deadline (``bodies``).
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
+
+from api.http.connections import Connection, ConnectionLimits, Connections
 
 log = structlog.get_logger(__name__)
 
@@ -30,24 +34,45 @@ _CLEANUP_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where and how long to listen; port 0 takes any free one."""
+    """Where and how long to listen; port 0 takes any free one.
+
+    ``connections``: how many there may be; ``request_seconds``: how long a header may take to arrive, and an
+    answer may wait to be read.
+    """
 
     host: str
     port: int
     keep_alive_seconds: float
     shutdown_seconds: float
     backlog: int = 1024
+    connections: int = 10_000
+    request_seconds: float = 30.0
+
+
+class _Server(web.Server):
+    """Makes connections that keep to the door's limits."""
+
+    def __init__(self, plain: web.Server, door: Connections, options: dict[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(plain.request_handler, request_factory=plain.request_factory, loop=loop)
+        self._door = door
+        self._options = {"loop": loop, **options}
+
+    def __call__(self) -> Connection:
+        return Connection(self, door=self._door, **self._options)
 
 
 class _Runner(web.AppRunner):
     """Looks at the few direct routes first; everything else goes the application's way."""
 
-    __slots__ = ("direct",)
+    __slots__ = ("direct", "door", "options")
 
     direct: Mapping[tuple[str, str], Handler]
+    door: Connections
+    options: dict[str, Any]
 
     async def _make_server(self) -> web.Server:
-        server = await super()._make_server()
+        server = _Server(await super()._make_server(), self.door, self.options)
         direct, routed = self.direct, server.request_handler
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -78,19 +103,22 @@ async def listening(
     route of a door where that would be felt; ``problems.direct_door`` makes them answer errors. The
     application needs the same routes, for what is not exactly so written.
     """
-    runner = _Runner(
-        app,
-        access_log=None,
-        auto_decompress=False,
-        keepalive_timeout=where.keep_alive_seconds,
-        lingering_time=_LINGERING_SECONDS,
-        max_line_size=_MAX_HEADER_BYTES,
-        max_field_size=_MAX_HEADER_BYTES,
-        max_headers=_MAX_HEADERS,
-        shutdown_timeout=where.shutdown_seconds,
-    )
+    options = {
+        "access_log": None,
+        "auto_decompress": False,
+        "keepalive_timeout": where.keep_alive_seconds,
+        "lingering_time": _LINGERING_SECONDS,
+        "max_line_size": _MAX_HEADER_BYTES,
+        "max_field_size": _MAX_HEADER_BYTES,
+        "max_headers": _MAX_HEADERS,
+    }
+    limits = ConnectionLimits(where.connections, where.request_seconds, where.request_seconds)
+    runner = _Runner(app, shutdown_timeout=where.shutdown_seconds)
     runner.direct = direct or {}
+    runner.door = door = Connections(limits, asyncio.get_running_loop())
+    runner.options = options
     await runner.setup()
+    door.watch()
     try:
         site = web.TCPSite(runner, where.host, where.port, backlog=where.backlog)
         await site.start()
@@ -102,6 +130,7 @@ async def listening(
         if let_go is not None:
             await let_go()
     finally:
+        door.stop()
         try:
             async with asyncio.timeout(where.shutdown_seconds + _CLEANUP_SECONDS):
                 await runner.cleanup()

@@ -257,7 +257,7 @@ async def _door(settings: AgentSettings, client: Client, registry: CollectorRegi
         if settings.agent_port is not None:
             app = web.Application()
             add_health_routes(app, [Check("gateway", gateway)], registry)
-            where = Listening(settings.agent_host, settings.agent_port, 75.0, 1.0)
+            where = Listening(settings.agent_host, settings.agent_port, 75.0, 1.0, connections=100)
             try:
                 await stack.enter_async_context(listening(app, where))
             except OSError as error:

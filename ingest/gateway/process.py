@@ -130,6 +130,8 @@ async def run(settings: GatewaySettings) -> None:
         - _POOL_CLOSE_SECONDS
         - LET_GO_SECONDS,
         settings.gateway_backlog,
+        settings.max_connections,
+        settings.request_seconds,
     )
     await serve(app, where, direct=direct, let_go=links.let_go)
 

@@ -33,6 +33,9 @@ from schema.settings import WriterSettings
 
 log = structlog.get_logger(__name__)
 
+# The door is for probes and for whoever collects the metrics.
+_HEALTH_CONNECTIONS = 100
+
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
@@ -71,7 +74,7 @@ async def run(settings: WriterSettings) -> None:
     metrics.newest_event_age.set_function(lambda: _age(lanes))
     app = web.Application()
     add_health_routes(app, _checks(pool, consumer), registry)
-    where = Listening(settings.writer_host, settings.writer_port, 75.0, 2.0)
+    where = Listening(settings.writer_host, settings.writer_port, 75.0, 2.0, connections=_HEALTH_CONNECTIONS)
     try:
         async with listening(app, where):
             await _work(settings, metrics, lanes, consumer, stop)
