@@ -28,6 +28,7 @@ from api.surfaces.devices import DeviceEvents
 from api.surfaces.node_stats import NodeStats
 from api.surfaces.registrations import Registrations
 from api.tenancy.log_ends import LogEnds
+from api.watch import add_watch_routes
 from query.execute import Reader, open_reader, pool_options
 from query.sql import Statement
 from schema.connections import Duty, Pool, acquired, close_pool, open_pool
@@ -91,6 +92,7 @@ def build_app(settings: ApiSettings, parts: Clients, registry: CollectorRegistry
     Registrations(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
     DeviceData(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
     add_front_routes(app)
+    add_watch_routes(app)
     add_description_routes(app, ABOUT, OPERATIONS)
     health = Health(parts, settings)
     add_health_routes(app, health.checks(), registry, facts=health.facts)

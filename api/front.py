@@ -25,6 +25,7 @@ bucket. The first calls to try:</p>
 <tr><td><code>DELETE /api/bucket/{id}/data/events/delete_all</code><td>Delete all events of the bucket.
 </table>
 <p>Read your own writes: send the gateway's <code>receipt</code> along as <code>X-Weir-Receipt</code>.</p>
+<p>Look: <a href="watch">a bucket's events while they arrive</a>.</p>
 <p>Read on: <a href="docs">every call of this door</a>, to read and to try (<a href="openapi.json">as
 OpenAPI</a>), and the folder <code>docs/</code> of the sources. Is it well? <a href="readyz">/readyz</a>,
 <a href="healthz">/healthz</a>, <a href="metrics">/metrics</a>.</p>

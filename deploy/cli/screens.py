@@ -105,6 +105,7 @@ def show_last_screen(
     console.print()
     console.rule(f"[bold green]Weir is up{took}")
     rows = (
+        ("live chart", f"{credentials.api}/watch#bucket={bucket.id}&token={user.access_token}"),
         ("query API", credentials.api),
         ("its docs", f"{credentials.api}/docs"),
         ("gateway", credentials.gateway),

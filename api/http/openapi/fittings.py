@@ -47,7 +47,21 @@ def _page(path: str, summary: str) -> Operation:
     )
 
 
-FRONT = _page("/", "What this is")
+BROWSER = (
+    _page("/", "What this is"),
+    _page("/watch", "A bucket's events while they arrive, as a chart"),
+    Operation(
+        "GET",
+        "/watch/{file}",
+        PAGES,
+        "A file of that page",
+        {
+            200: Answer("The file.", (Content(_TEXT, "text/css"), Content(_TEXT, "text/javascript"))),
+            **PROBLEM.refusals(404),
+        },
+        parameters=(Parameter("file", Place.PATH, _TEXT, "Its name.", required=True, example="chart.css"),),
+    ),
+)
 OPERATIONS = (
     Operation("GET", "/healthz", HEALTH, "Is the process alive?", {200: json_of("It is.", Alive)}),
     Operation(

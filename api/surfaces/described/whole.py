@@ -55,5 +55,5 @@ OPERATIONS = (
     *node_stats.OPERATIONS,
     *registrations.OPERATIONS,
     *fittings.OPERATIONS,
-    fittings.FRONT,
+    *fittings.BROWSER,
 )
