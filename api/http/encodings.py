@@ -141,16 +141,20 @@ class ZstdFrames:
             while step and left >= 0:
                 if self._frame.eof:
                     self._begin_frame()
+                # A frame that the library sees all of at once it judges by other rules: it never does.
+                taken = step if self._header else step[:1]
+                step = step[len(taken) :]
                 if len(self._header) < _ZSTD_HEADER_BYTES:
-                    self._header += step[:_ZSTD_HEADER_BYTES]
+                    self._header += taken[:_ZSTD_HEADER_BYTES]
                 try:
-                    piece = self._frame.decompress(step)
+                    piece = self._frame.decompress(taken)
                 except zstandard.ZstdError as error:
                     raise _corrupt("zstd", error) from error
                 left -= len(piece)
                 self._frame_bytes += len(piece)
                 pieces.append(piece)
-                step = self._frame_end() if self._frame.eof else b""
+                if self._frame.eof:
+                    step = self._frame_end() + step
             if left < 0:
                 break
         return b"".join(pieces)
