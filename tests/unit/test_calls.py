@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +73,7 @@ def rows() -> Iterator[Row]:
 ROWS = list(rows())
 
 
+@cache
 def sources(file: str) -> dict[str, str]:
     """The functions of a test file, each with its source, and that of what it names of its module."""
     text = (ROOT / "tests/integration" / file).read_text(encoding="utf-8")
