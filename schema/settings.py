@@ -112,6 +112,12 @@ class GatewaySettings(LogSettings, KafkaSettings, DatabaseSettings, EventLimits)
     gateway_sockets: int = Field(
         2_000, ge=1, description="WebSockets of agents that one gateway holds at one time."
     )
+    gateway_settle_seconds: float = Field(
+        5.5,
+        ge=0,
+        le=30,
+        description="How long the link of an agent that may have several attempts under way is held.",
+    )
     gateway_backlog: int = Field(1024, ge=1, description="Connections waiting to be accepted.")
     publish_seconds: float = Field(
         5.0, gt=0, le=60, description="How long a request waits for Kafka's acknowledgement before 503."

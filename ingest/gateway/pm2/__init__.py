@@ -1,5 +1,6 @@
 """The door of PM2's monitoring agent: what it says over its WebSocket becomes events and node reports.
 
 In the order in which an agent meets them: ``pairs`` (a bucket's public and secret id: what they allow),
-``handshake`` (``POST /api/node/verifyPM2``), ``links`` (its WebSocket), ``packets`` (what comes over it).
+``handshake`` (``POST /api/node/verifyPM2``), ``settling`` (when its link opens), ``links`` (its WebSocket),
+``packets`` (what comes over it).
 """

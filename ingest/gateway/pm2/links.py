@@ -4,12 +4,16 @@ The protocol has no acknowledgements, so nothing that was read is given up light
 it, it is tried again with the same ids and moments, and the link is not read further, which the agent feels.
 Only after ``_PATIENCE_SECONDS`` is the link dropped. On stopping, each agent is asked to close: what it sent
 before is read and published; from then on it keeps what it has for the gateway that it finds next.
+
+A silent link is let be: an agent may hold some that it has forgotten, and the end of one of them costs it the
+one that it uses (see ``settling``). The kernel finds out whether the machine is still there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket as sockets
 import time
 
 import structlog
@@ -24,6 +28,7 @@ from ingest.gateway.intake import Station, reason
 from ingest.gateway.keys import Keys
 from ingest.gateway.pm2.packets import Packets
 from ingest.gateway.pm2.pairs import granted
+from ingest.gateway.pm2.settling import Settling
 from schema.errors import Invalid, Overloaded, Unavailable, WeirError
 
 log = structlog.get_logger(__name__)
@@ -32,8 +37,10 @@ log = structlog.get_logger(__name__)
 _MAX_PACKET_BYTES = 2 * 1024 * 1024
 # What one link holds that is not published; beyond it, it is not read.
 _PENDING_BYTES = 64 * 1024
-# A status comes every second, a ping every five.
-_SILENCE_SECONDS = 30.0
+# How often a link that brings nothing is asked whether it still may.
+_CONFIRM_SECONDS = 10.0
+# A machine that is gone is noticed within a minute.
+_KEEP_ALIVE = {sockets.TCP_KEEPIDLE: 30, sockets.TCP_KEEPINTVL: 10, sockets.TCP_KEEPCNT: 3}
 _CLOSE_SECONDS = 2.0
 LET_GO_SECONDS = 1.0
 _PATIENCE_SECONDS = 300.0
@@ -49,7 +56,8 @@ class Links:
         self._station = station
         self._pairs = pairs
         self._open: set[_Link] = set()
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._settling = Settling(station.settings.gateway_settle_seconds, time.monotonic)
         station.metrics.agent_links.set_function(lambda: len(self._open))
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -57,30 +65,37 @@ class Links:
         public_id = request.headers.get("X-KM-PUBLIC", "")
         secret_id = request.headers.get("X-KM-SECRET", "")
         await granted(self._pairs, public_id, secret_id)
-        if self._stopping or len(self._open) >= self._station.settings.gateway_sockets:
+        if self._stopping.is_set() or len(self._settling) >= self._station.settings.gateway_sockets:
             raise Overloaded("this gateway takes no further agent; try again")
         socket = web.WebSocketResponse(
-            timeout=_CLOSE_SECONDS,
-            receive_timeout=_SILENCE_SECONDS,
-            max_msg_size=_MAX_PACKET_BYTES,
-            compress=False,
-            decode_text=False,
+            timeout=_CLOSE_SECONDS, max_msg_size=_MAX_PACKET_BYTES, compress=False, decode_text=False
         )
         if not socket.can_prepare(request):
             raise Invalid("a WebSocket is opened here, and nothing else", status=426)
-        await socket.prepare(request)
-        packets = Packets(request.headers.get("X-KM-SERVER", ""))
-        link = _Link(self._station, self._pairs, (public_id, secret_id), socket, packets)
-        self._open.add(link)
-        try:
-            await link.run()
-        finally:
-            self._open.discard(link)
+        server = request.headers.get("X-KM-SERVER", "")
+        with self._settling.place((public_id, server)) as hold_seconds:
+            await self._hold(hold_seconds, request)
+            await socket.prepare(request)
+            link = _Link(self._station, self._pairs, (public_id, secret_id), socket, Packets(server))
+            self._open.add(link)
+            try:
+                await link.run()
+            finally:
+                self._open.discard(link)
         return socket
+
+    async def _hold(self, seconds: float, request: web.Request) -> None:
+        """Let the agent wait for its answer. Raises Overloaded when there is nobody, or no gateway, left."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        if self._stopping.is_set() or request.transport is None or request.transport.is_closing():
+            raise Overloaded("this link was not opened; try again")
+        _keep_alive(request.transport)
 
     async def let_go(self) -> None:
         """Ask every agent to close, take no new one, and wait for them within ``LET_GO_SECONDS``."""
-        self._stopping = True
+        self._stopping.set()
         ending = [asyncio.create_task(link.let_go()) for link in self._open]
         if ending:
             _, late = await asyncio.wait(ending, timeout=LET_GO_SECONDS)
@@ -146,7 +161,7 @@ class _Link:
         while True:
             try:
                 message = await self._socket.receive()
-            except (TimeoutError, ConnectionError):
+            except ConnectionError:
                 return
             if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return
@@ -177,7 +192,12 @@ class _Link:
 
     async def _publish_all(self) -> None:
         while True:
-            await self._arrived.wait()
+            try:
+                async with asyncio.timeout(_CONFIRM_SECONDS):
+                    await self._arrived.wait()
+            except TimeoutError:
+                await self._confirm()
+                continue
             self._arrived.clear()
             events, self._events = self._events, []
             reports, self._reports = self._reports, []
@@ -189,6 +209,11 @@ class _Link:
                 await self._publish(reports, "node_report")
             if self._ended and not self._events and not self._reports:
                 return
+
+    async def _confirm(self) -> None:
+        """Raises Denied when the pair stands no longer."""
+        with contextlib.suppress(Overloaded, Unavailable):
+            await granted(self._pairs, *self._pair)
 
     async def _publish(self, entries: list[Event] | list[NodeReport], kind: str) -> None:
         """Until it is acknowledged. Raises Denied, or what stood in the way for too long."""
@@ -223,3 +248,10 @@ class _Link:
     def _refused(self, why: str) -> None:
         self._station.metrics.refused.labels("invalid").inc()
         log.debug("packet of an agent refused", reason=why)
+
+
+def _keep_alive(transport: asyncio.Transport) -> None:
+    socket = transport.get_extra_info("socket")
+    socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
+    for option, value in _KEEP_ALIVE.items():
+        socket.setsockopt(sockets.IPPROTO_TCP, option, value)

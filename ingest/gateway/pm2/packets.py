@@ -1,8 +1,9 @@
 """What an agent sends over its link: packets ``{"channel", "payload"}``, read into our own kinds. Pure.
 
 ``human:event``: what an application has emitted. ``status``: every second, the machine and its processes;
-``status:patch`` in its place where the agent was told to send differences: as good a sign of life. Every
-other channel (logs, exceptions, traces, metrics) is left aside.
+``status:patch`` in its place where the agent was told to send differences: as good a sign of life, and of
+the differences only another address counts. Every other channel (logs, exceptions, traces, metrics) is
+left aside.
 """
 
 from __future__ import annotations
@@ -53,9 +54,16 @@ class _Status(Struct):
     internal_ip: str | None = None
 
 
+class _Change(Struct):
+    path: str = ""
+    value: Raw = Raw(b"null")
+
+
 _PACKET = Decoder(_Packet)
 _HUMAN_EVENT = Decoder(_HumanEvent)
 _STATUS = Decoder(_Status)
+_CHANGES = Decoder(list[_Change])
+_IP = Decoder(str | None)
 
 
 class Packets:
@@ -80,6 +88,7 @@ class Packets:
                     self._note(_STATUS.decode(packet.payload))
                     return self._report(now, monotonic)
                 case "status:patch":
+                    self._note_changes(_CHANGES.decode(packet.payload))
                     return self._report(now, monotonic)
                 case _:
                     return None
@@ -107,6 +116,12 @@ class Packets:
         self._host = status.server_name or self._server or server.hostname
         self._ip = status.internal_ip or ""
         self._version = server.pm2_version
+
+    def _note_changes(self, changes: list[_Change]) -> None:
+        # Neither its name nor PM2's version changes while an agent runs.
+        for change in changes:
+            if change.path == "/internal_ip":
+                self._ip = _IP.decode(change.value) or ""
 
     def _report(self, now: float, monotonic: float) -> NodeReport | None:
         if monotonic < self._sample_at:

@@ -32,7 +32,8 @@ async def weir(
 ) -> AsyncIterator[Weir]:
     """A deployment whose bucket has a secret id; without processes."""
     await ensure_topics(topics.settings(kafka_bootstrap))
-    with deployed(kafka_bootstrap, database_dsn, topics, tmp_path) as weir:
+    settings = {"WEIR_GATEWAY_SETTLE_SECONDS": "0"}
+    with deployed(kafka_bootstrap, database_dsn, topics, tmp_path, **settings) as weir:
         change(weir, "secret_id_sha256 = %s, secret_id_encrypted = 'x'", secret_digest(SECRET))
         yield weir
 

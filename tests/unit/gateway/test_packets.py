@@ -67,6 +67,19 @@ def test_differences_are_signs_of_life() -> None:
     assert (report.host, report.version) == ("s1", "6.0.8")
 
 
+def test_another_address_is_a_difference_that_counts() -> None:
+    packets = Packets("s1")
+    packets.read(status(), NOW, 0)
+    changes = [
+        {"op": "replace", "path": "/data/process/0/memory", "value": [1]},
+        {"op": "replace", "path": "/internal_ip", "value": "10.0.0.8"},
+        {"op": "remove", "path": "/data/process/1"},
+    ]
+    report = packets.read(packet("status:patch", changes), NOW + 11, 11)
+    assert isinstance(report, NodeReport)
+    assert (report.host, report.ip, report.version) == ("s1", "10.0.0.8", "6.0.8")
+
+
 @pytest.mark.parametrize("channel", ["logs", "process:exception", "axm:trace", "human:events", ""])
 def test_other_channels_are_left_aside(channel: str) -> None:
     assert Packets("s1").read(packet(channel, {"at": "?"}), NOW, 0) is None
@@ -83,6 +96,8 @@ def test_other_channels_are_left_aside(channel: str) -> None:
         b"[" * 5000,
         packet("human:event", 5),
         packet("status", []),
+        packet("status:patch", {}),
+        packet("status:patch", [{"path": "/internal_ip", "value": 5}]),
         human_event(name=""),
         human_event(name=None),
         human_event(name="n\0"),
