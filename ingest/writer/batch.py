@@ -200,6 +200,16 @@ class Batch:
             second.add(record)
         return [first, second]
 
+    def buried(self, reason: str) -> Batch:
+        """The same records, each a dead letter as a whole."""
+        rest = Batch(standings=self.standings, records=self.records, bytes=self.bytes)
+        rest.last_record_ids = self.last_record_ids
+        rest.letters = [
+            DeadLetter(record.partition, record.offset, -1, None, "record", reason, record.value)
+            for record in self.records
+        ]
+        return rest
+
     def without(self, partitions: set[int]) -> Batch:
         """The batch less some partitions, decoded anew."""
         rest = Batch(standings=self.standings)

@@ -19,6 +19,7 @@ import asyncpg
 import structlog
 
 from ingest.writer.batch import Batch, FetchedRecord, Standing
+from ingest.writer.poison import Poisoned
 from ingest.writer.recent import Recent
 from ingest.writer.store import Outcome, Publish, StaleOffsets, Store
 from schema.connections import Connection, Duty, database_errors, open_connection
@@ -192,6 +193,11 @@ class Lane:
                 self._observe(part, outcome, time.monotonic() - started)
                 del parts[0]
                 delay = _LEAST_DELAY_SECONDS
+                continue
+            except Poisoned as error:
+                # Trying it again would find the same again, and as slowly.
+                log.warning("rows that cannot be stored are too many", records=len(part.records))
+                parts[:1] = part.halves() if len(part.records) > 1 else [part.buried(error.message)]
                 continue
             except StaleOffsets as error:
                 self._metrics.stale_offsets.inc()

@@ -12,6 +12,7 @@ needs no database.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from ingest.writer.batch import (
     without_repeats,
 )
 from ingest.writer.dead_letters import DeadLetterFlood
+from ingest.writer.poison import Attempt, Search, bisected, gathered, sift
 from ingest.writer.recent import Recent
 from schema.connections import Connection
 from schema.errors import Unavailable, WeirError
@@ -52,16 +54,8 @@ _MICROSECOND = timedelta(microseconds=1)
 _LAST_MILLISECOND = 253_370_764_800_000
 
 Publish = Callable[[list[DeadLetter], dict[int, int]], Awaitable[None]]
-
-# What PostgreSQL says of a row that it will never take: bad text or JSON, a broken check, a huge index row.
-_POISON = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-    asyncpg.UntranslatableCharacterError,
-    asyncpg.StatementTooComplexError,
-    asyncpg.ProtocolViolationError,
-)
+# Of a transaction's time, what looking for rows that cannot be stored may take.
+_SEARCH_SHARE = 0.4
 
 
 class StaleOffsets(WeirError):
@@ -103,6 +97,7 @@ class Store:
         self._recent = recent
         self._topic = settings.kafka_events_topic
         self._most_letters = settings.dead_letters_per_minute
+        self._search_until = 0.0
 
     async def prepare(self) -> None:
         """Make the session's staging tables."""
@@ -112,10 +107,11 @@ class Store:
     async def write(self, batch: Batch) -> Outcome:
         """Store a batch behind where its partitions stand.
 
-        Raises StaleOffsets, DeadLetterFlood, Unavailable, and asyncpg's errors; then nothing was written,
-        except that a lost connection leaves the commit itself unknown.
+        Raises StaleOffsets, Poisoned, DeadLetterFlood, Unavailable, and asyncpg's errors; then nothing was
+        written, except that a lost connection leaves the commit itself unknown.
         """
         connection = self._connection
+        self._search_until = time.monotonic() + _SEARCH_SHARE * self._settings.transaction_seconds
         try:
             await connection.execute(statements.BEGIN)
             outcome, hashes = await self._write(batch)
@@ -218,7 +214,7 @@ class Store:
                 counts.add_run(run, run.partition % ROLLUP_SHARDS)
                 outcome.stored += len(run)
 
-        await _bisected(runs, copy, letters, self._most_letters)
+        await bisected(self._search(copy, letters), runs, self._sift)
         return to_stage
 
     async def _store_staged(
@@ -249,7 +245,7 @@ class Store:
                 inserted += count
             staged += sum(map(len, part))
 
-        await _bisected(runs, stage, letters, self._most_letters)
+        await bisected(self._search(stage, letters), runs, self._sift)
         outcome.staged += staged
         outcome.stored += inserted
         outcome.duplicates += staged - inserted
@@ -268,7 +264,13 @@ class Store:
             outcome.node_reports += inserted
             outcome.duplicates += sum(map(len, part)) - inserted
 
-        await _bisected(screened.node_reports, stage, screened.letters, self._most_letters)
+        await bisected(self._search(stage, screened.letters), screened.node_reports)
+
+    def _search(self, attempt: Attempt, letters: list[DeadLetter]) -> Search:
+        return Search(attempt, letters, self._search_until)
+
+    async def _sift(self, runs: list[Run], letters: list[DeadLetter]) -> list[Run]:
+        return await sift(self._connection, runs, letters)
 
     async def _copy(self, table: str, columns: tuple[str, ...], runs: list[Run]) -> None:
         """COPY under a savepoint of its own: one bad row would end the whole transaction otherwise."""
@@ -314,8 +316,11 @@ class Store:
     async def _store_letters(
         self, letters: list[DeadLetter], epochs: dict[int, int], outcome: Outcome
     ) -> None:
+        letters = gathered(letters)
         if not letters:
             return
+        if len(letters) > self._most_letters:
+            raise DeadLetterFlood(len(letters), self._most_letters)
         await self._publish_letters(letters, epochs)
         await self._connection.execute(
             statements.ADD_DEAD_LETTERS,
@@ -329,53 +334,6 @@ class Store:
             [letter.payload for letter in letters],
         )
         outcome.letters.update(letter.kind for letter in letters)
-
-
-async def _bisected(
-    runs: list[Run], attempt: Callable[[list[Run]], Awaitable[None]], letters: list[DeadLetter], most: int
-) -> None:
-    """Attempt all rows at once; where PostgreSQL refuses, halve until the culprit is alone, and bury it.
-
-    Raises DeadLetterFlood beyond ``most`` letters: trying so many one by one would outlast the transaction.
-    """
-    total = sum(map(len, runs))
-    if not total:
-        return
-    try:
-        await attempt(runs)
-    except _POISON as error:
-        if total == 1:
-            culprit = next(run for run in runs if len(run))
-            letters.append(culprit.letter(0, "data", _reason(error)))
-            if len(letters) > most:
-                raise DeadLetterFlood(len(letters), most) from error
-            return
-        left, right = _halves(runs, total // 2)
-        await _bisected(left, attempt, letters, most)
-        await _bisected(right, attempt, letters, most)
-
-
-def _halves(runs: list[Run], size: int) -> tuple[list[Run], list[Run]]:
-    left: list[Run] = []
-    right: list[Run] = []
-    room = size
-    for run in runs:
-        if len(run) <= room:
-            left.append(run)
-        elif room:
-            left.append(run.part(range(room)))
-            right.append(run.part(range(room, len(run))))
-        else:
-            right.append(run)
-        room = max(0, room - len(run))
-    return left, right
-
-
-def _reason(error: Exception) -> str:
-    detail = getattr(error, "detail", None)
-    # Text that PostgreSQL quotes may itself hold what it could not store.
-    text = f"PostgreSQL: {error}{f' ({detail})' if detail else ''}"
-    return text.replace("\x00", "�").encode("utf-8", "replace").decode()[:500]
 
 
 async def _stream(runs: list[Run]) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import struct
 import time
 
+import psycopg
 import pytest
 
 from ingest.writer.batch import Batch, FetchedRecord
@@ -14,7 +16,8 @@ from ingest.writer.recent import Recent
 from ingest.writer.store import Store
 from schema.records import Segment, decode_record, encode_labels
 from tests.support import oracle
-from tests.support.records import DAY, LABELS, event, events, now, record, report, reports
+from tests.support.processes import Weir
+from tests.support.records import DAY, LABELS, Topic, event, events, now, record, report, reports
 from tests.support.stored import Stored, stored_in
 
 AT_MS = 1_750_000_000_000
@@ -263,3 +266,81 @@ async def test_many_bad_events_are_found_within_a_transactions_time_and_a_flood_
 
 async def _published_nowhere(*_arguments: object) -> None:
     raise AssertionError("the flood is noticed before anything is published")
+
+
+async def test_thousands_of_bad_events_in_a_record_are_one_letter_and_cost_no_good_one(
+    stored: Stored, bucket_id: str, database_dsn: str
+) -> None:
+    """Found by one question to the database, so that it takes no longer than a hundred of them by halving."""
+    kinds = [
+        b'{"a": NaN}',
+        b'{"a": "\\u0000"}',
+        b'{"a": "\\ud800"}',
+        b'{"a": 1e999999}',
+        b"{",
+        b'{"a": "\xff"}',
+    ]
+    bad = [event(f"bad-{n}", data=kinds[n % len(kinds)]) for n in range(6_000)]
+    bad[7] = with_moment(bad[7], 2**63 - 10, received=True)
+    bad[11] = event("a\x00b")
+    good = {f"good-{n}" for n in range(1_500)}
+    mixed = [*bad, *map(event, sorted(good))]
+    random.Random(5).shuffle(mixed)
+    started = time.monotonic()
+    few = stored.settings.model_copy(update={"dead_letters_per_minute": 50})
+    stored.store._settings = few
+    stored.store._most_letters = few.dead_letters_per_minute
+    await store(stored, record(events(bucket_id, *mixed)), record(events(bucket_id, event("after"))))
+    assert time.monotonic() - started < 20
+    oracle.check(database_dsn, bucket_id, good | {"after"}, set())
+    [(offset, _, bucket, reason, payload)] = await letters_in(stored)
+    assert (offset, bucket) == (0, bucket_id)
+    assert reason.startswith("6000 events of this record, the first: ")
+    [segment] = decode_record(payload).segments
+    assert sorted(segment.tails) == sorted(bad)
+
+
+async def test_thousands_of_events_of_no_bucket_are_no_flood(stored: Stored, bucket_id: str) -> None:
+    few = stored.settings.model_copy(update={"dead_letters_per_minute": 50})
+    stored.store._most_letters = few.dead_letters_per_minute
+    strangers = [event(f"{n}") for n in range(3_000)]
+    await store(
+        stored,
+        record(
+            events("00" * 12, *strangers[:1_500]),
+            events(bucket_id, event("a", now() + 3 * DAY)),
+            events("00" * 12, *strangers[1_500:]),
+        ),
+    )
+    [(_, position, bucket, _, payload)] = await letters_in(stored)
+    assert (position, bucket) == (0, None)
+    assert sum(len(segment.tails) for segment in decode_record(payload).segments) == 3_001
+
+
+async def test_a_record_of_nothing_but_poison_does_not_hold_its_partition_up(
+    weir: Weir, topic: Topic
+) -> None:
+    """Rows that only trying finds, more of them than a transaction has time for: real Kafka, real writer."""
+    bucket = weir.credentials.bucket_id
+    weir.start("writer", WEIR_TRANSACTION_SECONDS="4")
+    endless = record(reports(bucket, *(report(f"h{n}", status="UP") for n in range(20_000))))
+    many = record(events(bucket, *(event(f"x{n}", data=b"NaN") for n in range(4_000)), event("b")))
+    for value in (record(events(bucket, event("a"))), endless, many, record(events(bucket, event("c")))):
+        await topic.send(value)
+    with psycopg.connect(weir.database_dsn, autocommit=True) as connection:
+        deadline = time.monotonic() + 90
+        while connection.execute(
+            "SELECT next_offset FROM partition_offsets WHERE partition = 0"
+        ).fetchone() != (4,):
+            assert time.monotonic() < deadline, weir.processes[0].log()[-3000:]
+            await asyncio.sleep(0.2)
+        stored_ids = {row[0] for row in connection.execute("SELECT id FROM events")}
+        letters = connection.execute(
+            "SELECT record_offset, position, reason, payload FROM dead_letters ORDER BY 1"
+        ).fetchall()
+    assert stored_ids == {"a", "b", "c"}
+    assert [letter[:2] for letter in letters] == [(1, -1), (2, 0)]
+    assert "too many to be found one by one" in letters[0][2]
+    assert letters[0][3] == endless
+    assert "4000 events of this record" in letters[1][2]
+    assert weir.processes[0].child.poll() is None
