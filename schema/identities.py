@@ -54,8 +54,8 @@ _SCOPE_ACTIONS: dict[Scope, frozenset[Action]] = {
 }
 _ROLE_ACTIONS: dict[Role, frozenset[Action]] = {
     Role.USER: frozenset({Action.READ, Action.SEE_MEMBERS}),
-    Role.ADMIN: frozenset({Action.READ, Action.SEE_MEMBERS, Action.DELETE_EVENTS, Action.MANAGE}),
-    Role.OWNER: frozenset({Action.READ, Action.SEE_MEMBERS, Action.DELETE_EVENTS, Action.MANAGE, Action.OWN}),
+    Role.ADMIN: frozenset(Action) - {Action.OWN},
+    Role.OWNER: frozenset(Action),
 }
 # A workspace's owner and admin count as admin of its buckets, its members as user.
 _WORKSPACE_ROLE: dict[str, Role] = {"owner": Role.ADMIN, "admin": Role.ADMIN, "member": Role.USER}
@@ -86,7 +86,7 @@ def may(caller: Caller, action: Action, bucket_id: str, role: Role | None) -> bo
     """Whether ``caller`` may do ``action`` to the bucket; ``role`` is the user's role in it, if any.
 
     A key of a bucket is good for that bucket alone. A key of a user is good for what its scope and
-    the user's role both allow (a user may write wherever he may read).
+    the user's role both allow: who only reads a bucket writes to it by no key of his own.
     """
     if caller.scope is not None:
         if action not in _SCOPE_ACTIONS[caller.scope]:
@@ -95,9 +95,7 @@ def may(caller: Caller, action: Action, bucket_id: str, role: Role | None) -> bo
             return caller.key_bucket_id == bucket_id
     if caller.superuser:
         return True
-    if role is None:
-        return False
-    return action is Action.WRITE or action in _ROLE_ACTIONS[role]
+    return role is not None and action in _ROLE_ACTIONS[role]
 
 
 def new_secret(kind: str) -> str:

@@ -141,7 +141,7 @@ class GatewaySettings(LogSettings, KafkaSettings, DatabaseSettings, EventLimits)
     )
     shutdown_seconds: float = Field(10.0, gt=0, description="Grace for requests in flight when stopping.")
     key_refresh_seconds: float = Field(
-        15.0, gt=0, le=30, description="How often cached keys are confirmed, while the database answers."
+        15.0, gt=0, le=25, description="How often cached keys are confirmed, while the database answers."
     )
     key_outage_seconds: float = Field(
         300.0, ge=0, description="How long a confirmed key is served while the database does not answer."

@@ -62,7 +62,7 @@ def new_app(
         app.router.add_post(f"{prefix}/{{uuid}}/events/{{name}}", device.answer)
     app.router.add_post(EVENT_CREATE_PATH, event_create.answer)
     app.router.add_post(VERIFY_PATH, Handshake(station.settings, pairs, bodies).answer)
-    app.router.add_get(LINK_PATH, links.answer)
+    app.router.add_get(LINK_PATH, links.answer, allow_head=False)
     add_description_routes(app, ABOUT, OPERATIONS)
     direct = direct_door(station.door_metrics, EVENTS_PATH, events.answer)
     return app, {("POST", EVENTS_PATH): origins.around(direct) if origins else direct}

@@ -30,7 +30,7 @@ SCOPES = {
 }
 ROLES: dict[Role | None, set[Action]] = {
     None: set(),
-    Role.USER: {Action.READ, Action.SEE_MEMBERS, Action.WRITE},
+    Role.USER: {Action.READ, Action.SEE_MEMBERS},
     Role.ADMIN: {Action.READ, Action.SEE_MEMBERS, Action.WRITE, Action.DELETE_EVENTS, Action.MANAGE},
     Role.OWNER: set(Action),
 }
