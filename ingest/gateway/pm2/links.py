@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 _MAX_PACKET_BYTES = 2 * 1024 * 1024
 # What one link holds that is not published; beyond it, it is not read.
 _PENDING_BYTES = 64 * 1024
-# How often a link that brings nothing is asked whether it still may.
+# How often a link that brings nothing is looked at again: may it still?
 _CONFIRM_SECONDS = 10.0
 # A machine that is gone is noticed within a minute.
 _KEEP_ALIVE = {sockets.TCP_KEEPIDLE: 30, sockets.TCP_KEEPINTVL: 10, sockets.TCP_KEEPCNT: 3}
@@ -191,9 +191,10 @@ class _Link:
         self._arrived.set()
 
     async def _publish_all(self) -> None:
+        confirm_seconds = min(_CONFIRM_SECONDS, self._station.settings.key_refresh_seconds)
         while True:
             try:
-                async with asyncio.timeout(_CONFIRM_SECONDS):
+                async with asyncio.timeout(confirm_seconds):
                     await self._arrived.wait()
             except TimeoutError:
                 await self._confirm()

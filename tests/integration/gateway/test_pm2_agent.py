@@ -167,13 +167,16 @@ async def test_a_link_waits_for_its_rate_and_loses_nothing(weir: Weir) -> None:
     assert 'weir_events_accepted_total{kind="event"} 120.0' in metrics
 
 
-async def test_a_changed_secret_ends_its_links(weir: Weir) -> None:
+async def test_a_changed_secret_ends_its_links_silent_ones_too(weir: Weir) -> None:
     gateway = weir.start("gateway", WEIR_KEY_REFRESH_SECONDS="1")
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(link_url(gateway), headers=identity(weir)) as link,
+        session.ws_connect(link_url(gateway), headers=identity(weir)) as silent,
     ):
         await link.send_str(event(1))
+        with pytest.raises(TimeoutError):
+            await silent.receive(timeout=3)
         change(weir, "secret_id_sha256 = %s", secret_digest(UNKNOWN))
         deadline = time.monotonic() + 10
         while not link.closed:
@@ -183,6 +186,23 @@ async def test_a_changed_secret_ends_its_links(weir: Weir) -> None:
                 await link.receive(timeout=0.3)
             except (TimeoutError, ConnectionError):
                 continue
+        assert (await silent.receive(timeout=10)).type is WSMsgType.CLOSE
+
+
+async def test_links_are_held_and_a_gateway_that_stops_lets_go_of_held_ones(weir: Weir) -> None:
+    gateway = weir.start("gateway", WEIR_GATEWAY_SETTLE_SECONDS="2")
+    async with aiohttp.ClientSession() as session:
+        begun_at = time.monotonic()
+        async with session.ws_connect(link_url(gateway), headers=identity(weir), autoclose=False):
+            assert time.monotonic() - begun_at >= 2
+            beside = asyncio.create_task(session.ws_connect(link_url(gateway), headers=identity(weir)))
+            await asyncio.sleep(0.5)
+            assert not beside.done()
+            gateway.child.terminate()
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await beside
+            assert refused.value.status == 503
+    assert await asyncio.to_thread(gateway.child.wait, 12) == 0
 
 
 async def test_links_are_bounded(weir: Weir) -> None:
