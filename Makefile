@@ -22,7 +22,9 @@ PACKAGES := schema ingest query api deploy tests
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-.PHONY: help setup run up down test check format lock fuzz bench chaos clean
+# Options of the conformance run: make conformance CONFORMANCE="--seeds 1,2,3 --examples 100"
+CONFORMANCE ?=
+.PHONY: help setup run up down test check format lock fuzz bench chaos conformance clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
@@ -65,6 +67,9 @@ fuzz: setup $(VENV)/.fuzz ## Feed hostile bytes to every reader, half an hour: m
 
 bench: setup ## Measure against the raw limits of this machine; make bench FULL=1 takes 5 million events
 	@$(BIN)/python -m tests.bench $(if $(FULL),--scale full) $(BENCH)
+
+conformance: setup ## Hold both doors to their OpenAPI descriptions, at length
+	@$(BIN)/python -m tests.conformance $(CONFORMANCE)
 
 chaos: setup ## Break everything under load for 30 minutes, and count what was promised
 	@$(BIN)/python -m tests.chaos $(CHAOS)

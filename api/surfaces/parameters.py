@@ -12,13 +12,16 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, WithJsonSchema
 
 from api.surfaces import fields
+from query.request import END_OF_TIME
 from schema.errors import Invalid
 from schema.events import MAX_LABEL, first_problem
 
 Q = TypeVar("Q", bound="Question")
 
 MOMENT_SCHEMA = {
-    "type": ["string", "integer", "null"],
+    "type": ["string", "number", "null"],
+    "minimum": 0,
+    "maximum": END_OF_TIME // 1000,
     "examples": ["2026-01-31T12:00:00Z", 1790000000000],
 }
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.http.openapi import fittings
 from api.http.openapi.document import About
 from api.http.openapi.operations import (
-    BUCKET_ID_SCHEMA,
     JSON,
     KEY_ONLY,
+    NAMED_BUCKET_SCHEMA,
     Answer,
     Content,
     Operation,
@@ -125,7 +125,7 @@ _SECRET_ID = Scheme(
 _BUCKET = Parameter(
     "X-Weir-Bucket",
     Place.HEADER,
-    BUCKET_ID_SCHEMA,
+    NAMED_BUCKET_SCHEMA,
     "The bucket to write to, with a user's key; a bucket's key needs none.",
 )
 _IDEMPOTENCY = Parameter(

@@ -118,6 +118,8 @@ def json_of(meaning: str, of: Any, headers: Iterable[str] = (), **examples: Any)
 
 
 BUCKET_ID_SCHEMA = {"type": "string", "pattern": "^[0-9a-f]{24}$"}
+# In a header: an empty one is none.
+NAMED_BUCKET_SCHEMA = {"type": "string", "pattern": "^([0-9a-f]{24})?$"}
 
 
 def bucket_id(name: str = "bucket_id") -> Parameter:

@@ -7,6 +7,7 @@ that nobody asks does not pay for it.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Sequence
 from importlib.resources import files
@@ -46,9 +47,9 @@ def add_description_routes(app: web.Application, about: About, operations: Seque
         return orjson.dumps(document(about, operations))
 
     async def description(_request: web.Request) -> web.Response:
-        return web.Response(
-            body=text(), content_type="application/json", headers={"Cache-Control": "no-cache"}
-        )
+        # In a thread: the first call makes it, and others go on being answered meanwhile.
+        body = await asyncio.to_thread(text)
+        return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
     app.router.add_get("/openapi.json", description)
     app.router.add_get("/docs", _page)

@@ -39,12 +39,8 @@ class AppNames(Shown):
     counts: dict[str, Annotated[int, Field(ge=0)]] = Field(description="How many of each name.")
 
 
-_POINT = {
-    "type": "array",
-    "prefixItems": [{"type": "integer"}, {"type": "integer", "minimum": 0}],
-    "minItems": 2,
-    "maxItems": 2,
-}
+# Not a tuple: tools for descriptions disagree on how those are written.
+_Point = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
 _REFUSALS = MESSAGE.refusals(*IN_BUCKET, *BODY)
 
 
@@ -85,7 +81,7 @@ OPERATIONS = (
             200: json_of(
                 "Points of a histogram: the start of a period in epoch milliseconds, and the number of "
                 "events in it; ascending, with zeros between the first period that has events and the last.",
-                {"type": "array", "items": _POINT},
+                list[_Point],
                 ["X-Weir-Incomplete"],
             ),
             **_REFUSALS,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.http.openapi.operations import BUCKET_ID_SCHEMA, Parameter, Place
+from api.http.openapi.operations import NAMED_BUCKET_SCHEMA, Parameter, Place
 
 HexId = Annotated[str, Field(pattern=r"^[0-9a-f]{24}$")]
 
@@ -19,7 +19,7 @@ RECEIPT = Parameter(
 NAMED_BUCKET = Parameter(
     "X-Weir-Bucket",
     Place.HEADER,
-    BUCKET_ID_SCHEMA,
+    NAMED_BUCKET_SCHEMA,
     "The bucket, with a user's token or key; a bucket's key needs none.",
 )
 

@@ -29,8 +29,7 @@ both are there, the token counts. `Bearer null` is no credential.
 **Read your own writes**: send the gateway's `receipt` along as `X-Weir-Receipt`.
 
 **Every answer** has an `X-Request-Id`. What is no call of this door is a 404, the wrong method a 405. A
-body may come with `Content-Encoding: gzip`, `deflate` or `zstd`. Where a call takes `GET`, and its page
-says nothing else, it takes no body.""",
+body may come with `Content-Encoding: gzip`, `deflate` or `zstd`.""",
     {
         oauth.TAG: "Signing in and out. Refusals are `{msg}`, and a refused token is a 400, never a 401.",
         buckets.TAG: "Buckets and their plans. Refusals are `{msg}`; the database away is a 500.",
