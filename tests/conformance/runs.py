@@ -70,7 +70,7 @@ def carried_out(run: Run, folder: Path) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "schemathesis.toml"
     configuration.write_text(f'hooks = "tests.conformance.hooks"\n{run.configuration}')
-    arguments = [
+    arguments: list[str | Path] = [
         *(SCHEMATHESIS, "--config-file", configuration, "--no-color", "run", f"{run.url}/openapi.json"),
         *("--checks", ",".join(CHECKS), "--phases", run.phases, "--max-examples", str(run.examples)),
         *("--seed", str(run.seed), "--continue-on-failure", "--no-shrink", "--request-timeout", "20"),
