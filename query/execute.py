@@ -189,6 +189,16 @@ async def _counted(connection: AnyConnection, asked: Histogram, seen: Range, way
     return row
 
 
+async def counts_in(connection: AnyConnection, asked: Histogram, known: Knowledge) -> list[Point]:
+    """(start of a period in microseconds since 1970, count) of the periods that have any, oldest first.
+
+    ``known``: of the snapshot of ``connection``'s transaction, and of ``asked.range`` at least.
+    """
+    way = plan(asked.range, asked.interval, asked.filters.dimensions, known.within(hours_around(asked.range)))
+    row = await _counted(connection, asked, asked.range, way)
+    return sorted((x * 1000, y) for x, y in zip(row["xs"] or (), row["ys"] or (), strict=True))
+
+
 def _known_of(row: asyncpg.Record) -> Knowledge:
     return knowledge_of(zip(row["kinds"], row["rollups"], row["moments"], strict=True))
 

@@ -2,7 +2,8 @@
 
 Neighbours: ``plan`` and ``sql`` as for every count; ``api.surfaces.devices`` asks. A caller may read
 thousands of buckets and a device is in one of them, mostly: so first it is found out which buckets hold it
-(from the device days, and raw rows where those do not reach), and all that follows asks these alone.
+(from the device days, and raw rows where those do not reach), and all that follows asks these alone. The
+device's days say, too, where a page of times lies (``pages``), however far down it is.
 Guarantee: everything is exact, and read in the one snapshot of the connection given.
 """
 
@@ -13,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from query.execute import AnyConnection, fetch, knowledge
-from query.interval import Interval
+from query.interval import SECOND, Interval, Unit
+from query.pages import Place, place_of
 from query.plan import Knowledge, Plan, Slice, plan
 from query.request import Filters, Range, Scope
 from query.sql import Arguments, Statement, counted_by_period, where_clause
@@ -21,6 +23,7 @@ from query.sql import Arguments, Statement, counted_by_period, where_clause
 PAGE_ROWS = 1000
 # Pages beyond this are beyond what a device can have.
 MAX_PAGE = 1_000_000_000
+_DAYS = Interval(Unit.DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,42 @@ async def occurrences(
     ways = [(scope, way) for scope, way in ways if way.slices]
     if not ways:
         return Found([], left_out)
-    statement = times(asked, ways) if interval is None else counts(asked, ways, interval)
+    offset = asked.page * PAGE_ROWS
+    if interval is None:
+        place = await _place(connection, asked, ways, known)
+        if place is None:
+            return Found([], left_out)
+        ways, offset = [(scope, _within(way, place.hull)) for scope, way in ways], place.offset
+        ways = [(scope, way) for scope, way in ways if way.slices]
+        statement = times(asked, ways, offset)
+    else:
+        statement = counts(asked, ways, interval, offset)
     rows = await fetch(connection, statement)
     return Found([(row["at"], row["y"]) for row in rows], left_out)
+
+
+async def _place(
+    connection: AnyConnection, asked: Occurrences, ways: Sequence[tuple[Scope, Plan]], known: Knowledge
+) -> Place | None:
+    """Where the page of times lies, by the device's days; None: there are fewer of them.
+
+    Without days that are built it would have to be counted in the rows themselves: then it lies anywhere.
+    """
+    offset = asked.page * PAGE_ROWS
+    spans = [(scope, Range(way.slices[0].start, way.slices[-1].end)) for scope, way in ways]
+    seen = Range(min(span.start for _, span in spans), max(span.end for _, span in spans))
+    by_day = [(scope, plan(span, _DAYS, asked.filters.dimensions, known)) for scope, span in spans]
+    if all(piece.rung is None for _, way in by_day for piece in way.slices):
+        return Place((seen,), offset)
+    rows = await fetch(connection, counts(asked, by_day, _DAYS))
+    days = [(row["at"] * SECOND, row["y"]) for row in rows]
+    return place_of(days, _DAYS, seen, offset, PAGE_ROWS)
+
+
+def _within(way: Plan, hull: Range) -> Plan:
+    """The part of a way that a range touches."""
+    cut = [Slice(p.rung, max(p.start, hull.start), min(p.end, hull.end)) for p in way.slices]
+    return Plan(tuple(piece for piece in cut if piece.start < piece.end))
 
 
 async def _holding(connection: AnyConnection, asked: Occurrences, known: Knowledge) -> list[Scope]:
@@ -130,8 +166,8 @@ def holders(scope: Scope, way: Plan, filters: Filters) -> Statement:
     return Statement(f"SELECT bucket_key FROM (\n{found}\n) AS found {ending}", tuple(arguments.values))
 
 
-def times(asked: Occurrences, ways: Sequence[tuple[Scope, Plan]]) -> Statement:
-    """Rows (at: whole seconds since 1970, y: 1), in the order asked for."""
+def times(asked: Occurrences, ways: Sequence[tuple[Scope, Plan]], offset: int = 0) -> Statement:
+    """A page of rows (at: whole seconds since 1970, y: 1), in the order asked for."""
     arguments = Arguments()
     parts = [
         f"SELECT observed_at FROM events {where_clause(scope, piece, asked.filters, arguments)}"
@@ -147,26 +183,32 @@ def times(asked: Occurrences, ways: Sequence[tuple[Scope, Plan]]) -> Statement:
     text = f"""
 SELECT floor(extract(epoch FROM observed_at))::bigint AS at, 1 AS y
 FROM (
-{source} ORDER BY observed_at {direction} {_page(asked, arguments)}
+{source} ORDER BY observed_at {direction} {_page(offset, arguments)}
 ) AS paged ORDER BY observed_at {direction}
 """
     return Statement(text, tuple(arguments.values))
 
 
-def counts(asked: Occurrences, ways: Sequence[tuple[Scope, Plan]], interval: Interval) -> Statement:
-    """Rows (at: first second of the period, y: its count, not 0), in the order asked for."""
+def counts(
+    asked: Occurrences, ways: Sequence[tuple[Scope, Plan]], interval: Interval, offset: int | None = None
+) -> Statement:
+    """Rows (at: first second of the period, y: its count, not 0), in the order asked for.
+
+    A page of them from ``offset`` on; None: all.
+    """
     arguments = Arguments()
     parts = [
         counted_by_period(scope, piece, interval, asked.filters, arguments) for scope, piece in _slices(ways)
     ]
     counted = "\nUNION ALL\n".join(parts)
+    page = "" if offset is None else _page(offset, arguments)
     text = f"""
 SELECT extract(epoch FROM counted.x)::bigint AS at, sum(y)::bigint AS y
 FROM (
 {counted}
 ) AS counted
 GROUP BY counted.x HAVING sum(y) > 0
-ORDER BY counted.x {"ASC" if asked.older_first else "DESC"} {_page(asked, arguments)}
+ORDER BY counted.x {"ASC" if asked.older_first else "DESC"} {page}
 """
     return Statement(text, tuple(arguments.values))
 
@@ -183,6 +225,5 @@ def _slices(ways: Sequence[tuple[Scope, Plan]]) -> list[tuple[Scope, Slice]]:
     return [(scope, piece) for scope, way in ways for piece in way.slices]
 
 
-def _page(asked: Occurrences, arguments: Arguments) -> str:
-    offset = arguments(asked.page * PAGE_ROWS, "bigint")
-    return f"LIMIT {arguments(PAGE_ROWS, 'bigint')} OFFSET {offset}"
+def _page(offset: int, arguments: Arguments) -> str:
+    return f"LIMIT {arguments(PAGE_ROWS, 'bigint')} OFFSET {arguments(offset, 'bigint')}"

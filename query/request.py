@@ -86,13 +86,17 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events, newest first, ties by id."""
+    """Events, newest first, ties by id.
+
+    ``asked_at``: microseconds since 1970; before it most of the newest are. Of no consequence to the answer.
+    """
 
     scope: Scope
     range: Range
     filters: Filters
     limit: int
     offset: int = 0
+    asked_at: int = END_OF_TIME
 
 
 @dataclass(frozen=True, slots=True)

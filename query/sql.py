@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from query.interval import SECOND, Interval
+from query.pages import Place
 from query.plan import Plan, Slice
 from query.request import Filters, Page, Range, Scope, moment
 
@@ -143,16 +144,40 @@ ORDER BY app COLLATE "C"
     return Statement(text, tuple(arguments.values))
 
 
-def events_page(page: Page) -> Statement:
-    """Rows (id, at: epoch ms, name, app, server, device, stream, data: JSON text), newest first."""
+_EVENT_COLUMNS = (
+    "id, floor(extract(epoch FROM observed_at) * 1000)::bigint AS at, name, app, server, device,"
+    " stream, data::text AS data"
+)
+
+
+def events_page(page: Page, place: Place | None = None) -> Statement:
+    """Rows (id, at: epoch ms, name, app, server, device, stream, data: JSON text), newest first.
+
+    ``place``: where it lies, if that is known.
+    """
     arguments = Arguments()
-    seen = page.range.seen_by(page.scope)
+    seen = page.range.seen_by(page.scope) if place is None else place.hull
     where = where_clause(page.scope, Slice(None, seen.start, seen.end), page.filters, arguments)
-    text = (
-        "SELECT id, floor(extract(epoch FROM observed_at) * 1000)::bigint AS at, name, app, server, device,"
-        f' stream, data::text AS data FROM events {where} ORDER BY observed_at DESC, id COLLATE "C"'
-        f" LIMIT {arguments(page.limit, 'bigint')} OFFSET {arguments(page.offset, 'bigint')}"
-    )
+    limit = arguments(page.limit, "bigint")
+    offset = arguments(page.offset if place is None else place.offset, "bigint")
+    if place is None or len(place.ranges) == 1:
+        text = (
+            f"SELECT {_EVENT_COLUMNS} FROM events {where}"
+            f' ORDER BY observed_at DESC, id COLLATE "C" LIMIT {limit} OFFSET {offset}'
+        )
+        return Statement(text, tuple(arguments.values))
+    starts = arguments(tuple(moment(piece.start) for piece in place.ranges), "timestamptz[]")
+    ends = arguments(tuple(moment(piece.end) for piece in place.ranges), "timestamptz[]")
+    # Each range is walked by itself, in their order: the outer sort has one of them in hand at a time.
+    text = f"""
+SELECT {_EVENT_COLUMNS}
+FROM unnest({starts}, {ends}) WITH ORDINALITY AS piece (start_at, end_at, place)
+CROSS JOIN LATERAL (
+    SELECT * FROM events {where} AND observed_at >= piece.start_at AND observed_at < piece.end_at
+    ORDER BY observed_at DESC, id COLLATE "C" LIMIT {limit} + {offset}
+) AS found
+ORDER BY place, observed_at DESC, id COLLATE "C" LIMIT {limit} OFFSET {offset}
+"""
     return Statement(text, tuple(arguments.values))
 
 

@@ -9,13 +9,11 @@ order asked for, each device's in their own order; no answer is cut silently.
 # ruff: noqa: S608 - whatever comes from a request is a parameter; columns are named here.
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-from query.events import batches_of
+from query.events import Batches, batches_of, fetched
 from query.execute import AnyConnection, Reader, fetch
 from query.filters.compile import predicate, sort_keys
 from query.filters.conditions import ALWAYS, Condition, Tag
@@ -68,7 +66,7 @@ class Streams:
         return self.range.seen_by(Scope((), min((scope.visible_from for scope in self.scopes), default=0)))
 
 
-async def stream_batches(reader: Reader, asked: Streams) -> AsyncGenerator[list[Any], None]:
+async def stream_batches(reader: Reader, asked: Streams) -> Batches:
     """Rows of ``stream_page``, in order and in batches; close it when you stop early.
 
     Raises Invalid before the first batch when there are more than MAX_EVENTS; Unavailable, Overloaded.
@@ -76,16 +74,22 @@ async def stream_batches(reader: Reader, asked: Streams) -> AsyncGenerator[list[
     if asked.seen.empty or not any(scope.bucket_keys for scope in asked.scopes):
         return
 
-    async def check(connection: AnyConnection) -> None:
-        if asked.most_rows > MAX_EVENTS:
-            (row,) = await fetch(connection, stream_count(asked))
-            if row["found"] > MAX_EVENTS:
-                raise Invalid(
-                    f"limit: more than {MAX_EVENTS} events for these devices; ask for fewer devices, a lower "
-                    "limit or a shorter time"
-                )
+    async with aclosing(
+        batches_of(reader, lambda found: _of_streams(found, asked), asked.most_rows)
+    ) as found:
+        async for rows in found:
+            yield rows
 
-    async with aclosing(batches_of(reader, stream_page(asked), asked.most_rows, check)) as found:
+
+async def _of_streams(connection: AnyConnection, asked: Streams) -> Batches:
+    if asked.most_rows > MAX_EVENTS:
+        (row,) = await fetch(connection, stream_count(asked))
+        if row["found"] > MAX_EVENTS:
+            raise Invalid(
+                f"limit: more than {MAX_EVENTS} events for these devices; ask for fewer devices, a lower "
+                "limit or a shorter time"
+            )
+    async with aclosing(fetched(connection, stream_page(asked))) as found:
         async for rows in found:
             yield rows
 

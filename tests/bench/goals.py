@@ -34,6 +34,8 @@ GOALS = {
     "histogram_minute": Goal("histogram by minute: faster than the raw scan, times", 5, 20),
     "histogram_hour": Goal("histogram by hour: faster than the raw scan, times", 50, 200),
     "latency_half": Goal("accepted to visible, p99 at half load, seconds", 0.250, 0.100, at_most=True),
+    "query_hours": Goal("histogram by hour, p99, ms", 50, 20, at_most=True),
+    "query": Goal("any other question, p99, ms", 300, 100, at_most=True),
     "memory_gateway": Goal("gateway, most resident MiB", 250, 150, at_most=True),
     "memory_writer": Goal("writer, most resident MiB", 300, 200, at_most=True),
     "memory_api": Goal("query API, most resident MiB", 250, 150, at_most=True),

@@ -28,6 +28,13 @@ class Scale:
     latency_seconds: float
     memory_events: int
     frozen_seconds: float
+    query_events: int
+    query_days: int
+    query_report_days: int
+    query_nodes: int
+    query_devices: int
+    query_buckets: int
+    query_rounds: int
 
 
 QUICK = Scale(
@@ -45,6 +52,13 @@ QUICK = Scale(
     latency_seconds=12.0,
     memory_events=500_000,
     frozen_seconds=20.0,
+    query_events=500_000,
+    query_days=30,
+    query_report_days=3,
+    query_nodes=200,
+    query_devices=10_000,
+    query_buckets=10_000,
+    query_rounds=40,
 )
 FULL = Scale(
     rounds=7,
@@ -61,6 +75,13 @@ FULL = Scale(
     latency_seconds=30.0,
     memory_events=5_000_000,
     frozen_seconds=60.0,
+    query_events=5_000_000,
+    query_days=30,
+    query_report_days=3,
+    query_nodes=200,
+    query_devices=10_000,
+    query_buckets=10_000,
+    query_rounds=200,
 )
 SMOKE = Scale(
     rounds=1,
@@ -77,4 +98,11 @@ SMOKE = Scale(
     latency_seconds=1.0,
     memory_events=4_000,
     frozen_seconds=1.0,
+    query_events=6_000,
+    query_days=3,
+    query_report_days=1,
+    query_nodes=3,
+    query_devices=100,
+    query_buckets=300,
+    query_rounds=1,
 )

@@ -36,14 +36,20 @@ def test_every_part_measures_and_its_counts_are_right(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = orjson.loads(output.read_bytes())
-    goals = [figure["goal"] for figure in found["figures"] if figure["goal"]]
+    asked = [figure for figure in found["figures"] if "kind" in figure["facts"]]
+    goals = [figure["goal"] for figure in found["figures"] if figure["goal"] and figure not in asked]
     assert goals == [
         *("writer", "way", "way_plain", "gateway_one", "gateway_many", "histogram_minute", "histogram_hour"),
         *("latency_half", "memory_gateway", "memory_writer", "memory_api"),
     ]
     assert all(figure["value"]["median"] > 0 for figure in found["figures"])
+    assert {figure["goal"] for figure in asked} == {"query", "query_hours", None}
+    for figure in asked:
+        # Every kind of question is served by an index, however it was asked.
+        assert "events" not in figure["facts"]["sequential"], figure["facts"]
+        assert figure["facts"]["indexes"], figure["facts"]
     assert {"machine", "versions", "scale", "settings"} <= set(found)
-    assert set(PARTS) == {"writer", "way", "gateway", "histogram", "latency", "memory"}
+    assert set(PARTS) == {"writer", "way", "gateway", "histogram", "latency", "memory", "queries"}
 
 
 @pytest.mark.parametrize("table", ["events", "event_counts_minute", "event_counts_hour", "event_counts_day"])

@@ -56,7 +56,7 @@ async def test_long_answers_leave_half_of_the_connections_to_the_others(
             " FROM generate_series(1, 100) AS i",
             NOW // SECOND,
         )
-    page = Page(Scope((1,)), Range(), Filters("boot"), limit=100)
+    page = Page(Scope((1,)), Range(), Filters("boot"), limit=100, asked_at=NOW)
     async with AsyncExitStack() as dawdling:
         for _ in range(CONNECTIONS // 2):
             answer = await dawdling.enter_async_context(aclosing(batches(reader, page)))
@@ -64,7 +64,7 @@ async def test_long_answers_leave_half_of_the_connections_to_the_others(
         with pytest.raises(Overloaded):
             await anext(batches(reader, page))
         await asyncio.gather(*(reader.histogram(HISTOGRAM) for _ in range(20)))
-        short = Page(Scope((1,)), Range(), Filters("boot"), limit=10)
+        short = Page(Scope((1,)), Range(), Filters("boot"), limit=10, asked_at=NOW)
         assert [len(rows) async for rows in batches(reader, short)] == [10]
     assert sum([len(rows) async for rows in batches(reader, page)]) == 100
 
