@@ -24,6 +24,8 @@ from schema.tables import EVENT_COUNTS_HOUR
 MAX_SERVERS = 10_000
 # Days whose hours are looked at for exact moments; further ones keep the day's precision.
 _MAX_EDGE_DAYS = 200
+# Names that hours are asked for one by one; with more of them all are read.
+_MAX_NAMES = 1_000
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 # A report holds for three of its intervals.
@@ -80,6 +82,7 @@ class Server:
     first_seen: datetime
     last_seen: datetime
     apps: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
     event_count: int = 0
     node: Node | None = None
 
@@ -110,7 +113,7 @@ async def servers_of(connection: AnyConnection, scope: Scope, bucket_id: str) ->
 
 
 def _counts(scope: Scope, way: Plan) -> Statement:
-    """Rows (position of the slice, server, app, event_count, first, last), in order of time."""
+    """Rows (position of the slice, server, app, names, event_count, first, last), in order of time."""
     arguments = Arguments()
     parts = []
     for position, piece in enumerate(way.slices):
@@ -121,7 +124,8 @@ def _counts(scope: Scope, way: Plan) -> Statement:
             seconds = piece.rung.period_seconds
         parts.append(
             f"SELECT {position} AS position, {seconds} AS seconds,"
-            f" server, app, {count}::bigint AS event_count, min({at}) AS first, max({at}) AS last"
+            f" server, app, array_agg(DISTINCT name) AS names, {count}::bigint AS event_count,"
+            f" min({at}) AS first, max({at}) AS last"
             f" FROM {table} {where} GROUP BY server, app"
         )
     return Statement("\nUNION ALL\n".join(parts) + "\nORDER BY position", tuple(arguments.values))
@@ -144,6 +148,7 @@ def _add(found: dict[str, Server], edges: dict[tuple[str, bool], _Edge], row: as
             server.last_seen = last
             _edge(edges, name, last, row["seconds"], is_last=True)
     server.apps.add(row["app"])
+    server.names.update(row["names"])
     server.event_count += row["event_count"]
 
 
@@ -160,13 +165,14 @@ async def _sharpen(
     connection: AnyConnection, scope: Scope, found: dict[str, Server], edges: list[_Edge]
 ) -> None:
     """Replace periods by the moments of the rows in them."""
-    edges = await _to_hours(connection, scope, edges)
+    names = tuple(sorted({name for edge in edges for name in found[edge.server].names}))
+    edges = await _to_hours(connection, scope, edges, names)
     for is_last in (False, True):
         asked = [edge for edge in edges if edge.is_last is is_last]
         if not asked:
             continue
         for row in await fetch(
-            connection, _probe(scope, await _named(connection, scope, asked), is_last=is_last)
+            connection, _probe(scope, await _named(connection, scope, asked, names), is_last=is_last)
         ):
             server = found[row["server"]]
             if is_last:
@@ -175,7 +181,20 @@ async def _sharpen(
                 server.first_seen = row["at"]
 
 
-async def _to_hours(connection: AnyConnection, scope: Scope, edges: list[_Edge]) -> list[_Edge]:
+def _of_hours(
+    scope: Scope, names: tuple[str, ...], starts: tuple[datetime, ...], arguments: Arguments
+) -> str:
+    """The rung of hours, at these hours; its index has the name before the time."""
+    named = f" AND name = ANY ({arguments(names, 'text[]')})" if len(names) <= _MAX_NAMES else ""
+    return (
+        f"FROM {EVENT_COUNTS_HOUR.table} WHERE {tenancy(scope.bucket_keys, arguments)}{named}"
+        f" AND period = ANY ({arguments(starts, 'timestamptz[]')}) AND server <> ''"
+    )
+
+
+async def _to_hours(
+    connection: AnyConnection, scope: Scope, edges: list[_Edge], names: tuple[str, ...]
+) -> list[_Edge]:
     """The same edges, each as one hour; those of days too many are left out."""
     days = sorted({edge.start for edge in edges if edge.end - edge.start == _DAY})[-_MAX_EDGE_DAYS:]
     hours = {edge for edge in edges if edge.end - edge.start == _HOUR}
@@ -183,10 +202,8 @@ async def _to_hours(connection: AnyConnection, scope: Scope, edges: list[_Edge])
         arguments = Arguments()
         inside = tuple(day + hour * _HOUR for day in days for hour in range(24))
         text = (
-            "SELECT server, date_trunc('day', period, 'UTC') AS day,"
-            f" min(period) AS first, max(period) AS last FROM {EVENT_COUNTS_HOUR.table}"
-            f" WHERE {tenancy(scope.bucket_keys, arguments)}"
-            f" AND period = ANY ({arguments(inside, 'timestamptz[]')}) AND server <> '' GROUP BY 1, 2"
+            "SELECT server, date_trunc('day', period, 'UTC') AS day, min(period) AS first,"
+            f" max(period) AS last {_of_hours(scope, names, inside, arguments)} GROUP BY 1, 2"
         )
         rows = await fetch(connection, Statement(text, tuple(arguments.values)))
         known = {(row["server"], row["day"]): row for row in rows}
@@ -198,15 +215,13 @@ async def _to_hours(connection: AnyConnection, scope: Scope, edges: list[_Edge])
     return list(hours)
 
 
-async def _named(connection: AnyConnection, scope: Scope, edges: list[_Edge]) -> list[tuple[_Edge, str]]:
+async def _named(
+    connection: AnyConnection, scope: Scope, edges: list[_Edge], names: tuple[str, ...]
+) -> list[tuple[_Edge, str]]:
     """Each edge with the names that its server sent in that hour."""
     arguments = Arguments()
     starts = tuple(sorted({edge.start for edge in edges}))
-    text = (
-        f"SELECT DISTINCT server, name, period FROM {EVENT_COUNTS_HOUR.table}"
-        f" WHERE {tenancy(scope.bucket_keys, arguments)}"
-        f" AND period = ANY ({arguments(starts, 'timestamptz[]')}) AND server <> ''"
-    )
+    text = f"SELECT DISTINCT server, name, period {_of_hours(scope, names, starts, arguments)}"
     wanted = {(edge.server, edge.start): edge for edge in edges}
     rows = await fetch(connection, Statement(text, tuple(arguments.values)))
     return [

@@ -36,6 +36,10 @@ WHERE topic = $1 AND partition = ANY ($2::integer[])
 """
 
 
+# Keys that a statement may show to the planner.
+FEW_KEYS = 50
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A statement and the values of its parameters, $1 first."""
@@ -196,7 +200,20 @@ def tenancy(bucket_keys: Sequence[int], arguments: Arguments) -> str:
     if len(bucket_keys) == 1:
         # Equality keeps an index's order of time, which a list of keys does not.
         return f"bucket_key = {arguments(bucket_keys[0], 'integer')}"
-    return f"bucket_key = ANY ({arguments(tuple(bucket_keys), 'integer[]')})"
+    keys = arguments(tuple(bucket_keys), "integer[]")
+    if len(bucket_keys) <= FEW_KEYS:
+        return f"bucket_key = ANY ({keys})"
+    # Of a list that it can see, the planner weighs every key, anew for each chunk and index.
+    return f"bucket_key = ANY ((SELECT {keys})::integer[])"
+
+
+def tenancy_of_rows(bucket_keys: Sequence[int], arguments: Arguments) -> str:
+    """The same for rows that another column finds: of many keys, each row's own is looked up."""
+    if len(bucket_keys) <= FEW_KEYS:
+        return tenancy(bucket_keys, arguments)
+    keys = arguments(tuple(bucket_keys), "integer[]")
+    # The coalesce keeps it a look-up in a hash table that is made once; it would become a join.
+    return f"coalesce(bucket_key IN (SELECT unnest({keys})), false)"
 
 
 def _period(interval: Interval, column: str, arguments: Arguments) -> str:

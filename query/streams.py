@@ -18,7 +18,7 @@ from query.execute import AnyConnection, Reader, fetch
 from query.filters.compile import predicate, sort_keys
 from query.filters.conditions import ALWAYS, Condition, Tag
 from query.request import END_OF_TIME, Range, Scope, moment
-from query.sql import Arguments, Statement, tenancy
+from query.sql import Arguments, Statement, tenancy_of_rows
 from schema.errors import Invalid
 
 MAX_DEVICES = 100
@@ -138,7 +138,7 @@ def _where(asked: Streams, arguments: Arguments) -> str:
     seen = asked.seen
     keys = tuple(sorted(key for scope in asked.scopes for key in scope.bucket_keys))
     predicates = [
-        tenancy(keys, arguments),
+        tenancy_of_rows(keys, arguments),
         "device = wanted.device",
         # What the index leaves out; of a device that comes from a list the planner could not know it.
         "device <> ''",
@@ -150,7 +150,7 @@ def _where(asked: Streams, arguments: Arguments) -> str:
         # Buckets that keep their events for a shorter time than others: one index scan serves all of them.
         if scope.visible_from > seen.start and scope.bucket_keys:
             shown_from = arguments(moment(min(scope.visible_from, END_OF_TIME)), "timestamptz")
-            these = tenancy(scope.bucket_keys, arguments)
+            these = tenancy_of_rows(scope.bucket_keys, arguments)
             predicates.append(f"NOT ({these} AND observed_at < {shown_from})")
     if asked.condition != ALWAYS:
         predicates.append(predicate(asked.condition, arguments))

@@ -27,31 +27,41 @@ from schema.identities import (
 
 _DAY_MICROSECONDS = 86_400 * 1_000_000
 
-# A row for each bucket that the caller has to do with, or one without a bucket; none if the credential does
-# not stand. $1: digest, $2: whether it is a key. Ids first, so that a caller with few buckets costs little.
+# A row for each combination of rights and retention among the buckets that the caller has to do with, or one
+# without buckets; none if the credential does not stand. $1: digest, $2: whether it is a key. ``bucket_id``
+# is given where it is the key's own. Buckets are looked up one by one, behind a fence: a caller with few must
+# not pay for the superuser, of whom all are read.
 _RESOLVE = f"""
 {STANDING_CREDENTIAL}, caller AS (
     SELECT credential.*, coalesce(users.superuser, false) AS superuser
     FROM credential LEFT JOIN users USING (user_id)
+), near AS (
+    SELECT found.* FROM (
+        SELECT key_bucket_id AS bucket_id FROM caller
+        UNION
+        SELECT bucket_id FROM caller JOIN bucket_members USING (user_id)
+        UNION
+        SELECT bucket_id FROM caller JOIN workspace_members USING (user_id) JOIN buckets USING (workspace_id)
+    ) AS ids
+    CROSS JOIN LATERAL (SELECT * FROM buckets WHERE buckets.bucket_id = ids.bucket_id OFFSET 0) AS found
+    WHERE NOT (SELECT superuser FROM caller)
+    UNION ALL
+    SELECT buckets.* FROM buckets WHERE (SELECT superuser FROM caller)
 )
-SELECT caller.*, bucket.bucket_id, bucket.bucket_key, bucket.retention_days,
-    bucket_members.role AS bucket_role, workspace_members.role AS workspace_role,
-    (extract(epoch FROM now()) * 1000000)::bigint AS now_microseconds
+SELECT caller.*, held.*, (extract(epoch FROM now()) * 1000000)::bigint AS now_microseconds
 FROM caller
 LEFT JOIN LATERAL (
-    SELECT caller.key_bucket_id AS bucket_id
-    UNION
-    SELECT bucket_id FROM bucket_members WHERE user_id = caller.user_id
-    UNION
-    SELECT bucket_id FROM buckets JOIN workspace_members USING (workspace_id) WHERE user_id = caller.user_id
-    UNION
-    SELECT bucket_id FROM buckets WHERE caller.superuser
-) AS near ON true
-LEFT JOIN buckets AS bucket ON bucket.bucket_id = near.bucket_id AND bucket.deleted_at IS NULL
-LEFT JOIN bucket_members
-    ON bucket_members.bucket_id = bucket.bucket_id AND bucket_members.user_id = caller.user_id
-LEFT JOIN workspace_members
-    ON workspace_members.workspace_id = bucket.workspace_id AND workspace_members.user_id = caller.user_id
+    SELECT CASE WHEN near.bucket_id = caller.key_bucket_id THEN near.bucket_id END AS bucket_id,
+        near.retention_days, bucket_members.role AS bucket_role, workspace_members.role AS workspace_role,
+        array_agg(near.bucket_key) AS bucket_keys
+    FROM near
+    LEFT JOIN bucket_members
+        ON bucket_members.bucket_id = near.bucket_id AND bucket_members.user_id = caller.user_id
+    LEFT JOIN workspace_members
+        ON workspace_members.workspace_id = near.workspace_id AND workspace_members.user_id = caller.user_id
+    WHERE near.deleted_at IS NULL
+    GROUP BY 1, 2, 3, 4
+) AS held ON true
 """
 
 
@@ -59,7 +69,6 @@ LEFT JOIN workspace_members
 class ReadableBucket:
     """A bucket that the caller may read. ``visible_from``: microseconds since 1970, its retention."""
 
-    bucket_id: str
     bucket_key: int
     visible_from: int
 
@@ -90,9 +99,9 @@ async def readable_buckets(
 
 def readable(rows: Iterable[Mapping[str, Any]]) -> tuple[ReadableBucket, ...]:
     """The decision over rows of the query above. Pure."""
-    found = []
+    found: list[ReadableBucket] = []
     for row in rows:
-        if row["bucket_key"] is None:
+        if row["bucket_keys"] is None:
             continue
         caller = Caller(
             user_id=row["user_id"],
@@ -101,9 +110,9 @@ def readable(rows: Iterable[Mapping[str, Any]]) -> tuple[ReadableBucket, ...]:
             key_bucket_id=row["key_bucket_id"],
         )
         role = bucket_role(row["bucket_role"], row["workspace_role"])
-        if not may(caller, Action.READ, row["bucket_id"], role):
+        if not may(caller, Action.READ, row["bucket_id"] or "", role):
             continue
         days = row["retention_days"]
         visible_from = 0 if days is None else max(0, row["now_microseconds"] - days * _DAY_MICROSECONDS)
-        found.append(ReadableBucket(row["bucket_id"], row["bucket_key"], visible_from))
+        found += [ReadableBucket(bucket_key, visible_from) for bucket_key in row["bucket_keys"]]
     return tuple(sorted(found, key=lambda bucket: bucket.bucket_key))

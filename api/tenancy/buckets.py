@@ -41,11 +41,11 @@ _ONE = _SELECT + " AND buckets.bucket_id = $2"
 _OF_USER = (
     _SELECT  # noqa: S608 - no part of it comes from outside
     + """
-    AND buckets.bucket_id IN (
+    AND buckets.bucket_id = ANY (ARRAY (
         SELECT bucket_id FROM bucket_members WHERE user_id = $1
-        UNION ALL
+        UNION
         SELECT bucket_id FROM workspace_members JOIN buckets USING (workspace_id) WHERE user_id = $1
-    )
+    ))
 ORDER BY buckets.created_at, buckets.name, buckets.bucket_id
 """
 )

@@ -49,6 +49,8 @@ BUCKETS = 4
 # Of all events: the first bucket's, those of the three beside it, and the rest of the large workspace's.
 SHARES = (0.60, 0.15, 0.08, 0.02)
 BUSY_BUCKETS_OF_LARGE = 500
+# For so many buckets of the large workspace there is one workspace with a bucket of its own.
+SMALL_WORKSPACES = 10
 WITHOUT_DEVICE = 0.1
 RARE_APP = "app-rare"
 RARE_APP_SHARE = 0.0005
@@ -110,7 +112,7 @@ async def filled(plot: Plot, scale: Scale) -> Stock:
         say(f"queries: rolled up after {time.monotonic() - begun:.0f} s")
         await recount.check_sums(connection, scale.query_events)
         await recount.check_every_count(plot.dsn)
-        for table in ("events", "node_reports", *_RUNGS, "device_counts_day", "buckets", "bucket_keys"):
+        for table in ("events", "node_reports", *_RUNGS, "device_counts_day", "buckets", "workspaces"):
             await connection.execute(f"VACUUM ANALYZE {table}", timeout=600)
         await connection.execute("CHECKPOINT", timeout=600)
     finally:
@@ -215,6 +217,20 @@ SELECT bucket_id, bucket_key, %s, 'one of many', 0 FROM keys RETURNING bucket_ke
 """
 
 
+# The others that a database has: without them a workspace would look like thousands of buckets to the planner.
+_SMALL = """
+WITH small AS (
+    INSERT INTO workspaces
+    SELECT substr(md5('small ' || number), 1, 24), 'small' FROM generate_series(1, %s) AS number
+    RETURNING workspace_id
+), keys AS (
+    INSERT INTO bucket_keys (bucket_id) SELECT workspace_id FROM small RETURNING bucket_key, bucket_id
+)
+INSERT INTO buckets (bucket_id, bucket_key, workspace_id, name, events_per_second)
+SELECT bucket_id, bucket_key, bucket_id, 'alone', 0 FROM keys
+"""
+
+
 def _tenants(plot: Plot, buckets: int) -> tuple[tuple[dict[str, str], ...], list[int]]:
     """Headers of the three people, and keys of those buckets of the large workspace that get events."""
     people = []
@@ -224,6 +240,7 @@ def _tenants(plot: Plot, buckets: int) -> tuple[tuple[dict[str, str], ...], list
         large = "1" * 24
         connection.execute("INSERT INTO workspaces VALUES (%s, 'large')", [large])
         keys = [key for (key,) in connection.execute(_LARGE, [buckets, large]).fetchall()]
+        connection.execute(_SMALL, [buckets // SMALL_WORKSPACES])
         for who, workspace, role in (
             ("owner", str(row[0]), "owner"),
             ("of-many", large, "member"),

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psycopg
@@ -13,17 +14,18 @@ import pytest
 
 from tests.bench import ground, recount
 from tests.bench.__main__ import PARTS
+from tests.bench.measured import BEGIN, END
+from tests.bench.measured import measured as page_of
 
 BENCH_SECONDS = 180
 
 
-@pytest.mark.timeout(BENCH_SECONDS + 20)
-def test_every_part_measures_and_its_counts_are_right(
-    kafka_bootstrap: str, database_server: str, tmp_path: Path
-) -> None:
-    output = tmp_path / "bench.json"
+def measured(parts: set[str], kafka_bootstrap: str, database_server: str, output: Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "--scale", "smoke", "--output", str(output)],
+        [
+            *(sys.executable, "-m", "tests.bench", "--scale", "smoke", "--output", str(output)),
+            *("--only", ",".join(sorted(parts))),
+        ],
         env={
             **os.environ,
             "WEIR_TEST_KAFKA_BOOTSTRAP": kafka_bootstrap,
@@ -35,21 +37,43 @@ def test_every_part_measures_and_its_counts_are_right(
         timeout=BENCH_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = orjson.loads(output.read_bytes())
-    asked = [figure for figure in found["figures"] if "kind" in figure["facts"]]
-    goals = [figure["goal"] for figure in found["figures"] if figure["goal"] and figure not in asked]
-    assert goals == [
+    found: dict[str, Any] = orjson.loads(output.read_bytes())
+    assert {"machine", "versions", "scale", "settings"} <= set(found)
+    assert all(figure["value"]["median"] > 0 for figure in found["figures"])
+    return found
+
+
+@pytest.mark.timeout(BENCH_SECONDS + 20)
+def test_every_part_measures_and_its_counts_are_right(
+    kafka_bootstrap: str, database_server: str, tmp_path: Path
+) -> None:
+    assert set(PARTS) == {"writer", "way", "gateway", "histogram", "latency", "memory", "queries"}
+    found = measured(set(PARTS) - {"queries"}, kafka_bootstrap, database_server, tmp_path / "bench.json")
+    goals = {figure["goal"] for figure in found["figures"] if figure["goal"]}
+    assert goals == {
         *("writer", "way", "way_plain", "gateway_one", "gateway_many", "histogram_minute", "histogram_hour"),
         *("latency_half", "memory_gateway", "memory_writer", "memory_api"),
-    ]
-    assert all(figure["value"]["median"] > 0 for figure in found["figures"])
-    assert {figure["goal"] for figure in asked} == {"query", "query_hours", None}
-    for figure in asked:
-        # Every kind of question is served by an index, however it was asked.
-        assert "events" not in figure["facts"]["sequential"], figure["facts"]
-        assert figure["facts"]["indexes"], figure["facts"]
-    assert {"machine", "versions", "scale", "settings"} <= set(found)
-    assert set(PARTS) == {"writer", "way", "gateway", "histogram", "latency", "memory", "queries"}
+    }
+
+
+@pytest.mark.timeout(BENCH_SECONDS + 20)
+def test_no_kind_of_question_reads_a_chunk_of_events_whole(
+    kafka_bootstrap: str, database_server: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "bench.json"
+    found = measured({"queries"}, kafka_bootstrap, database_server, output)
+    asked = [figure["facts"] for figure in found["figures"]]
+    assert {figure["goal"] for figure in found["figures"]} == {"query", "query_hours", None}
+    for facts in asked:
+        assert facts["indexes"], facts
+        assert "events" not in facts["sequential"], facts
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    page_of(output, page)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before")
+    assert "old" not in text
+    assert all(f"| {facts['kind']} |" in text for facts in asked)
 
 
 @pytest.mark.parametrize("table", ["events", "event_counts_minute", "event_counts_hour", "event_counts_day"])

@@ -19,7 +19,7 @@ def row(**changed: Any) -> dict[str, Any]:
         "scope": None,
         "key_bucket_id": None,
         "bucket_id": BUCKET,
-        "bucket_key": 7,
+        "bucket_keys": [7],
         "retention_days": None,
         "bucket_role": None,
         "workspace_role": None,
@@ -40,16 +40,16 @@ def row(**changed: Any) -> dict[str, Any]:
         ({"bucket_role": "user", "scope": "read"}, True),
         ({"user_id": None, "scope": "read", "key_bucket_id": BUCKET}, True),
         ({"user_id": None, "scope": "admin", "key_bucket_id": "c" * 24}, False),
-        ({"bucket_role": "owner", "bucket_key": None, "bucket_id": None}, False),
+        ({"bucket_role": "owner", "bucket_keys": None, "bucket_id": None}, False),
     ],
 )
 def test_what_is_readable(changed: dict[str, Any], seen: bool) -> None:
-    assert readable([row(**changed)]) == ((ReadableBucket(BUCKET, 7, 0),) if seen else ())
+    assert readable([row(**changed)]) == ((ReadableBucket(7, 0),) if seen else ())
 
 
 def test_each_bucket_has_its_own_retention() -> None:
     rows = [
-        row(superuser=True, bucket_key=9, retention_days=10),
-        row(superuser=True, bucket_key=8, retention_days=500),
+        row(superuser=True, bucket_keys=[9], retention_days=10),
+        row(superuser=True, bucket_keys=[8, 3], retention_days=500),
     ]
-    assert [(b.bucket_key, b.visible_from) for b in readable(rows)] == [(8, 0), (9, 90 * DAY)]
+    assert [(b.bucket_key, b.visible_from) for b in readable(rows)] == [(3, 0), (8, 0), (9, 90 * DAY)]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from query import sql
 from query.interval import DAY, SECOND, Interval, Unit
+from query.pages import Place
 from query.plan import HOUR, Knowledge, Plan, plan
 from query.request import END_OF_TIME, Filters, Page, Range, Scope, moment
 from schema.tables import LADDER
@@ -32,6 +33,7 @@ def made(scope: Scope, asked: Range, interval: Interval, filters: Filters) -> li
         sql.counts_by_period(scope, way, interval, filters, Range(0, DAY)),
         sql.counts_by_app(scope, way, filters, 10),
         sql.events_page(Page(scope, asked, filters, 10)),
+        sql.events_page(Page(scope, asked, filters, 10), Place((asked, Range(0, DAY)), 3)),
     ]
 
 
@@ -75,6 +77,18 @@ def test_how_the_writer_spreads_its_counts_is_none_of_the_readers_business(
 def test_one_key_is_compared_by_equality_which_keeps_an_index_in_order() -> None:
     text = sql.events_page(Page(Scope((7,)), Range(), Filters("a"), 10)).text
     assert "bucket_key = $1::integer AND name = $2::text" in text
+
+
+def test_thousands_of_keys_are_hidden_from_the_planner_and_none_is_left_out() -> None:
+    keys = tuple(range(1, sql.FEW_KEYS + 2))
+    for write, shape in (
+        (sql.tenancy, "bucket_key = ANY ((SELECT $1::integer[])::integer[])"),
+        (sql.tenancy_of_rows, "coalesce(bucket_key IN (SELECT unnest($1::integer[])), false)"),
+    ):
+        arguments = sql.Arguments()
+        assert write(keys, arguments) == shape
+        assert arguments.values == [list(keys)]
+        assert write(keys[1:], sql.Arguments()) == "bucket_key = ANY ($1::integer[])"
 
 
 def test_retention_is_part_of_every_page() -> None:
