@@ -146,9 +146,7 @@ class BucketEvents:
         filters = Filters(question.event_name, question.app_name, question.server_name)
         within = checked_range(question.start, question.end)
         await await_receipt(request.headers, self.reader, self.settings, self.metrics)
-        page = Page(
-            _scope(access), within, filters, question.limit, question.offset, asked_at=self.now()
-        )
+        page = Page(_scope(access), within, filters, question.limit, question.offset, asked_at=self.now())
         with self.metrics.query_seconds.labels("events").time():
             async with aclosing(_event_pieces(self.reader, page)) as pieces:
                 return await send_pieces(

@@ -217,7 +217,7 @@ SELECT bucket_id, bucket_key, %s, 'one of many', 0 FROM keys RETURNING bucket_ke
 """
 
 
-# The others that a database has: without them a workspace would look like thousands of buckets to the planner.
+# What else a database has: without them any workspace would look large to the planner.
 _SMALL = """
 WITH small AS (
     INSERT INTO workspaces
