@@ -122,11 +122,12 @@ def _counts(scope: Scope, way: Plan) -> Statement:
         if piece.rung is not None:
             table, at, count = piece.rung.table, "period", "sum(event_count)"
             seconds = piece.rung.period_seconds
+        # By name first: a hash of some hundred groups, where gathering names from all rows would sort these.
         parts.append(
-            f"SELECT {position} AS position, {seconds} AS seconds,"
-            f" server, app, array_agg(DISTINCT name) AS names, {count}::bigint AS event_count,"
-            f" min({at}) AS first, max({at}) AS last"
-            f" FROM {table} {where} GROUP BY server, app"
+            f"SELECT {position} AS position, {seconds} AS seconds, server, app, array_agg(name) AS names,"
+            " sum(event_count)::bigint AS event_count, min(first) AS first, max(last) AS last FROM ("
+            f"SELECT server, app, name, {count} AS event_count, min({at}) AS first, max({at}) AS last"
+            f" FROM {table} {where} GROUP BY server, app, name) AS named GROUP BY server, app"
         )
     return Statement("\nUNION ALL\n".join(parts) + "\nORDER BY position", tuple(arguments.values))
 
@@ -240,6 +241,9 @@ def _probe(scope: Scope, named: Iterable[tuple[_Edge, str]], *, is_last: bool) -
         arguments(tuple(name for _, name in pairs), "text[]"),
         arguments(tuple(edge.start for edge, _ in pairs), "timestamptz[]"),
     ]
+    # Known when the statement is planned, so that no other chunks are.
+    hours = [edge.start for edge, _ in pairs] or [moment(0)]
+    first, last = arguments(min(hours), "timestamptz"), arguments(max(hours), "timestamptz")
     order, pick = ("DESC", "max") if is_last else ("ASC", "min")
     text = f"""
 SELECT probe.server, {pick}(hit.observed_at) AS at
@@ -248,6 +252,7 @@ CROSS JOIN LATERAL (
     SELECT observed_at FROM events
     WHERE {tenancy(scope.bucket_keys, arguments)} AND name = probe.name AND server = probe.server
         AND observed_at >= probe.hour AND observed_at < probe.hour + INTERVAL '1 hour'
+        AND observed_at >= {first} AND observed_at < {last} + INTERVAL '1 hour'
     ORDER BY observed_at {order} LIMIT 1
 ) AS hit
 GROUP BY probe.server
