@@ -47,7 +47,7 @@ def tables(found: dict[str, Any], figures: list[dict[str, Any]]) -> str:
     asked = figures[0]["facts"]
     how = (
         f"{asked['events']:,} events, each kind asked {asked['asked']} times,"
-        f" {found['ended_at'][:16].replace('T', ' ')} UTC, {versions['timescaledb.license']} edition,"
+        f" {found['ended_at'][:16].replace('T', ' ')} UTC, {asked['edition']} edition,"
         f" commit {versions['commit']}, {machine['cores']} cores, load averages at the end {load}."
     )
     return "\n".join([how, "", *_times(figures), "", *_readings(figures)]) + "\n"

@@ -121,6 +121,7 @@ async def _figure(
     reading = await reader.read(kind.requests[0])
     facts: dict[str, object] = {
         "kind": kind.title,
+        "edition": stock.edition,
         "events": stock.events,
         "p50_ms": round(percentile(times.milliseconds, 0.50), 2),
         "p99_ms": round(most, 2),

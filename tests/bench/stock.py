@@ -69,6 +69,7 @@ class Stock:
     """
 
     plot: Plot
+    edition: str
     events: int
     start: datetime
     end: datetime
@@ -108,7 +109,8 @@ async def filled(plot: Plot, scale: Scale) -> Stock:
             scale.query_nodes,
             timeout=600,
         )
-        await _maintained(plot, connection)
+        edition = await connection.fetchval("SELECT edition FROM store_state")
+        await _maintained(plot, connection, edition)
         say(f"queries: rolled up after {time.monotonic() - begun:.0f} s")
         await recount.check_sums(connection, scale.query_events)
         await recount.check_every_count(plot.dsn)
@@ -118,7 +120,7 @@ async def filled(plot: Plot, scale: Scale) -> Stock:
     finally:
         await connection.close(timeout=5)
     say(f"queries: {scale.query_events:,} rows, counted twice, after {time.monotonic() - begun:.0f} s")
-    return Stock(plot, scale.query_events, start, end, crowd.devices_of(keys[0]), *people)
+    return Stock(plot, edition, scale.query_events, start, end, crowd.devices_of(keys[0]), *people)
 
 
 class _Crowd:
@@ -282,11 +284,10 @@ ORDER BY date_trunc('hour', date_trunc('{unit}', observed_at, 'UTC')), bucket_ke
 """
 
 
-async def _maintained(plot: Plot, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+async def _maintained(plot: Plot, connection: asyncpg.Connection[asyncpg.Record], edition: str) -> None:
     """Rollups as the writer's transactions leave them, then every step of maintenance."""
     await connection.execute("ANALYZE events", timeout=600)
     settings = WriterSettings(database_dsn=plot.dsn)
-    edition = await connection.fetchval("SELECT edition FROM store_state")
     margin = timedelta(seconds=_MARGIN_SECONDS)
     if edition == "apache":
         for table, unit, closes, dimensions in (
