@@ -19,7 +19,7 @@ import pytest
 
 from schema.topics import ensure_topics
 from tests.support.pm2_machine import machine
-from tests.support.processes import Process, Weir, call, deployed, wait_ready
+from tests.support.processes import Process, Weir, call, deployed
 from tests.support.topics import TopicNames
 
 pytestmark = pytest.mark.timeout(300)
@@ -93,14 +93,6 @@ def links_of(gateway: Process) -> int:
     return int(found[1])
 
 
-def reborn(weir: Weir, gateway: Process) -> Process:
-    """A new gateway at the address of the one that is gone."""
-    process = weir.start("gateway", ready=False, WEIR_GATEWAY_PORT=str(gateway.port))
-    process.port = gateway.port
-    wait_ready(process)
-    return process
-
-
 async def test_an_agents_events_and_machine_are_read_back_through_a_restart(weir: Weir) -> None:
     gateway, api = weir.start("gateway", WEIR_GATEWAY_SETTLE_SECONDS="0"), weir.start("api")
     weir.start("writer")
@@ -139,7 +131,7 @@ async def test_an_agents_events_and_machine_are_read_back_through_a_restart(weir
         gateway.kill()
         till.sell("meanwhile", range(150))
         await asyncio.sleep(4)
-        gateway = reborn(weir, gateway)
+        gateway = weir.start("gateway", WEIR_GATEWAY_PORT=str(gateway.port))
         until(lambda: bucket.numbers("meanwhile"), list(range(150)))
         # By now all of its attempts had their turn. Not a dozen came through; its handshake may have brought
         # one more, as it does once a minute.
@@ -157,17 +149,18 @@ async def test_an_agents_events_and_machine_are_read_back_through_a_restart(weir
 async def test_pm2s_command_line_links_with_the_right_pair_only_and_a_deleted_bucket_ends_its_link(
     weir: Weir,
 ) -> None:
-    gateway, api = weir.start("gateway", WEIR_GATEWAY_SETTLE_SECONDS="0"), weir.start("api")
+    gateway = weir.start("gateway", WEIR_GATEWAY_SETTLE_SECONDS="0", WEIR_KEY_REFRESH_SECONDS="5")
+    api = weir.start("api")
     weir.start("writer")
     bucket = Bucket(weir, api)
     with machine(weir.folder, "till-2", gateway.url) as till:
         till.start_shop()
-        refused = till.pm2("link", "0" * 32, bucket.public_id, till.name)
+        refused = till.link(bucket.public_id, "0" * 32)
         assert refused.returncode == 1
         assert "no bucket has this public and secret id" in refused.stdout + refused.stderr
-        linked = till.pm2("link", bucket.secret_id, bucket.public_id, till.name)
+        linked = till.link(bucket.public_id, bucket.secret_id)
         assert linked.returncode == 0, linked.stdout + linked.stderr
-        assert links_of(gateway) == 1
+        until(lambda: links_of(gateway), 1)
         till.sell("sale", range(3))
         until(lambda: bucket.numbers("sale"), [0, 1, 2])
         until(lambda: [server["node"] is not None for server in bucket.servers()], [True])
@@ -177,5 +170,5 @@ async def test_pm2s_command_line_links_with_the_right_pair_only_and_a_deleted_bu
 
         bucket.delete()
         until(lambda: links_of(gateway), 0, REVOKED_SECONDS)
-        refused = till.pm2("link", bucket.secret_id, bucket.public_id, till.name)
+        refused = till.link(bucket.public_id, bucket.secret_id)
         assert refused.returncode == 1
