@@ -14,7 +14,9 @@ can judge (UTF-8, JSON) is judged by COPY.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate, pairwise
 from struct import Struct
@@ -271,6 +273,44 @@ def event_identity(tail: bytes) -> tuple[int, bytes]:
     if first != 8 or second != 8 or version != 1 or device_end + 4 + data_bytes != len(tail):
         raise Invalid("event: its fields do not add up to the event")
     return moment, tail[: 16 + id_bytes]
+
+
+@lru_cache(maxsize=10_000)
+def _read_fields(id_bytes: int, device_bytes: int) -> Callable[[bytes], tuple[int, ...]]:
+    """Reads the fixed fields of a tail whose id and device have these lengths."""
+    return Struct(f">iqi{id_bytes}xi8xi{device_bytes}xiB").unpack_from
+
+
+def event_identities(tails: list[bytes]) -> tuple[list[int], list[bytes]]:
+    """``event_identity`` of each tail: all moments, and all identities. Raises Invalid as it does.
+
+    Neighbours mostly have ids and devices of the same lengths: then one look at a tail's fields is enough.
+    """
+    moments: list[int] = []
+    identities: list[bytes] = []
+    least = id_bytes = device_bytes = 0
+    read = None
+    for tail in tails:
+        if read is not None and len(tail) >= least:
+            first, moment, found_id, second, found_device, data_bytes, version = read(tail)
+            if (
+                found_id == id_bytes
+                and found_device == device_bytes
+                and first == second == 8
+                and version == 1
+                and data_bytes == len(tail) - least + 1
+            ):
+                moments.append(moment)
+                identities.append(tail[: 16 + id_bytes])
+                continue
+        moment, identity = event_identity(tail)
+        moments.append(moment)
+        identities.append(identity)
+        id_bytes = len(identity) - 16
+        (device_bytes,) = _LENGTH.unpack_from(tail, 28 + id_bytes)
+        least = 37 + id_bytes + device_bytes
+        read = _read_fields(id_bytes, device_bytes)
+    return moments, identities
 
 
 def event_id(tail: bytes) -> bytes:

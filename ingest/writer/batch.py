@@ -8,7 +8,7 @@ letters. A row is never taken apart: the head of its segment and its tail are CO
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
@@ -27,6 +27,7 @@ from schema.records import (
     decode_labels,
     decode_record,
     encode_record,
+    event_identities,
     event_identity,
     record_identity,
     well_formed,
@@ -236,20 +237,19 @@ def decode(record: FetchedRecord) -> tuple[list[Run], list[DeadLetter]]:
             _check_broken(len(letters) + len(tails), fault)
             letters += [run.letter(index, "label", fault) for index in range(len(tails))]
             continue
-        identity = event_identity if segment.kind == EVENTS else _report_identity
         try:
-            pairs = list(map(identity, tails))
+            if segment.kind == EVENTS:
+                run.moments, run.identities = event_identities(tails)
+            else:
+                run.moments, run.identities = _report_identities(tails)
         except Invalid:
-            pairs = _leave_out_broken(run, identity, letters)
-        run.moments = [pair[0] for pair in pairs]
-        run.identities = [pair[1] for pair in pairs]
+            _leave_out_broken(run, letters)
         runs.append(run)
     return runs, letters
 
 
-def _leave_out_broken(
-    run: Run, identity: Callable[[bytes], tuple[int, bytes]], letters: list[DeadLetter]
-) -> list[tuple[int, bytes]]:
+def _leave_out_broken(run: Run, letters: list[DeadLetter]) -> None:
+    identity = event_identity if run.segment.kind == EVENTS else _report_identity
     pairs: list[tuple[int, bytes]] = []
     kept: list[int] = []
     for index, tail in enumerate(run.tails):
@@ -262,7 +262,8 @@ def _leave_out_broken(
             kept.append(index)
     run.tails = [run.tails[index] for index in kept]
     run.positions = [run.positions[index] for index in kept]
-    return pairs
+    run.moments = [pair[0] for pair in pairs]
+    run.identities = [pair[1] for pair in pairs]
 
 
 def _check_broken(count: int, fault: str) -> None:
@@ -276,6 +277,10 @@ def _report_identity(tail: bytes) -> tuple[int, bytes]:
     if len(tail) < _MOMENT.size or not well_formed(NODE_REPORTS, tail):
         raise Invalid("node report: its fields do not add up to the report")
     return _MOMENT.unpack_from(tail)[0], b""
+
+
+def _report_identities(tails: list[bytes]) -> tuple[list[int], list[bytes]]:
+    return [_report_identity(tail)[0] for tail in tails], [b""] * len(tails)
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,12 +452,16 @@ class Counts:
         self.hours[bucket_key, name, app, server, hour, shard] += count
         self.days[bucket_key, name, app, server, day, shard] += count
 
-    def add_run(self, run: Run, shard: int) -> None:
-        """Count all rows of a run."""
-        name, _stream, app, server = labels_of(run.segment.labels)
-        minutes = Counter([moment // MINUTE_MICROSECONDS for moment in run.moments])
-        for minute, count in minutes.items():
-            self.add(run.bucket_key, name, app, server, minute, shard, count)
+    def add_runs(self, runs: list[Run], shard: int) -> None:
+        """Count all rows of these runs."""
+        alike: dict[tuple[int, bytes], list[int]] = {}
+        for run in runs:
+            alike.setdefault((run.bucket_key, run.segment.labels), []).extend(run.moments)
+        for (bucket_key, labels), moments in alike.items():
+            name, _stream, app, server = labels_of(labels)
+            minutes = Counter([moment // MINUTE_MICROSECONDS for moment in moments])
+            for minute, count in minutes.items():
+                self.add(bucket_key, name, app, server, minute, shard, count)
 
     def hours_before(self, minute: int) -> list[int]:
         """Start minutes of the hours in here that ended at or before ``minute``."""

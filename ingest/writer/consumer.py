@@ -46,10 +46,12 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._prepare = asyncio.Event()
         self._paused = False
         self._joined = False
+        # By their places among those that are assigned: of two writers, each gets every second partition.
+        self._ranks: dict[int, int] = {}
 
     def lane(self, partition: int) -> Lane:
         """The lane that stores a partition."""
-        return self._lanes[partition % len(self._lanes)]
+        return self._lanes[self._ranks.get(partition, partition) % len(self._lanes)]
 
     def lost(self, partitions: Iterable[int]) -> None:
         """A lane found that a partition stands elsewhere: learn anew where, if it is still ours."""
@@ -153,6 +155,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         places = list(assigned)
         if consumer is None or not places:
             return
+        self._ranks = {partition: rank for rank, partition in enumerate(sorted(p.partition for p in places))}
         self._reprepare(consumer, {place.partition for place in places})
         log.info("partitions assigned", partitions=sorted(place.partition for place in places))
 
@@ -190,8 +193,9 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         try:
             consumer.seek(place, standing.next_offset)
-            # Whatever the lane still has of the partition was fetched from elsewhere.
-            await self.lane(partition).release({partition}, 0)
+            # Whatever a lane still has of the partition was fetched from elsewhere.
+            for lane in self._lanes:
+                await lane.release({partition}, 0)
             self.lane(partition).take_over(partition, standing)
             self._unprepared.discard(partition)
             if not self._paused:

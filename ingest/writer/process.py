@@ -27,6 +27,7 @@ from ingest.writer.maintenance import Maintenance
 from schema.connections import Duty, Pool, acquired, close_pool, open_pool
 from schema.errors import WeirError
 from schema.logs import configure_logs
+from schema.memory import settle_memory
 from schema.metrics import WriterMetrics
 from schema.migrations.migrate import newest_revision
 from schema.settings import WriterSettings
@@ -41,6 +42,7 @@ def main() -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     settings = WriterSettings()
     configure_logs(settings, "writer")
+    settle_memory()
     if settings.maintenance_margin_seconds <= settings.transaction_seconds:
         log.error(
             "WEIR_MAINTENANCE_MARGIN_SECONDS must be above WEIR_TRANSACTION_SECONDS; counts would be wrong"

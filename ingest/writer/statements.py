@@ -47,6 +47,15 @@ JOIN events AS known
 WHERE known.observed_at > $4 AND known.observed_at < $5
 """
 
+# Which of many events are stored already. Asked once a COPY has met one that is.
+KNOWN = """
+SELECT wanted.position
+FROM unnest($1::int[], $2::text[], $3::timestamptz[]) WITH ORDINALITY
+    AS wanted (bucket_key, id, observed_at, position)
+JOIN events AS known USING (bucket_key, id, observed_at)
+WHERE known.observed_at >= $4 AND known.observed_at <= $5
+"""
+
 STAGE_EVENTS = """
 CREATE TEMPORARY TABLE IF NOT EXISTS stage_events (LIKE events) ON COMMIT DELETE ROWS
 """

@@ -98,6 +98,9 @@ class Store:
         self._topic = settings.kafka_events_topic
         self._most_letters = settings.dead_letters_per_minute
         self._search_until = 0.0
+        self._shard = 0
+        # Whether the last rows copied met repeats: those that follow are likely to.
+        self._asks_first = False
 
     async def prepare(self) -> None:
         """Make the session's staging tables."""
@@ -131,6 +134,8 @@ class Store:
 
     async def _write(self, batch: Batch) -> tuple[Outcome, set[int]]:
         started_at, raw_floor = await self._move_offsets(batch)
+        # One for all partitions of a lane: each row of a rollup is then written once a batch.
+        self._shard = min(batch.standings) % ROLLUP_SHARDS
         epochs = {partition: standing.epoch for partition, standing in batch.standings.items()}
         bounds = Bounds(
             _postgres_microseconds(raw_floor),
@@ -205,17 +210,53 @@ class Store:
         to_stage: list[Run] = []
 
         async def copy(part: list[Run]) -> None:
+            if not self._asks_first:
+                try:
+                    await self._copy("events", EVENT_COLUMNS, part)
+                except asyncpg.UniqueViolationError:
+                    self._asks_first = True
+                else:
+                    counts.add_runs(part, self._shard)
+                    outcome.stored += sum(map(len, part))
+                    return
+            # Nothing of this part counts before its rows are in: it may be halved and come again.
+            unreadable: list[DeadLetter] = []
+            new, repeats = await self._unknown(part, unreadable)
+            self._asks_first = repeats > 0
             try:
-                await self._copy("events", EVENT_COLUMNS, part)
+                await self._copy("events", EVENT_COLUMNS, new)
             except asyncpg.UniqueViolationError:
-                to_stage.extend(part)
-                return
-            for run in part:
-                counts.add_run(run, run.partition % ROLLUP_SHARDS)
-                outcome.stored += len(run)
+                to_stage.extend(new)
+            else:
+                counts.add_runs(new, self._shard)
+                outcome.stored += sum(map(len, new))
+            outcome.duplicates += repeats
+            letters.extend(unreadable)
 
         await bisected(self._search(copy, letters), runs, self._sift)
         return to_stage
+
+    async def _unknown(self, runs: list[Run], letters: list[DeadLetter]) -> tuple[list[Run], int]:
+        """The rows that are not stored yet, as parts of their runs, and how many are."""
+        wanted = _readable_ids(runs, letters)
+        if not wanted:
+            return [], 0
+        moments = [_POSTGRES_EPOCH + run.moments[i] * _MICROSECOND for run, i, _ in wanted]
+        known = await self._connection.fetch(
+            statements.KNOWN,
+            [run.bucket_key for run, _, _ in wanted],
+            [event_id for _, _, event_id in wanted],
+            moments,
+            min(moments),
+            max(moments),
+        )
+        stored = {row["position"] - 1 for row in known}
+        kept: dict[int, tuple[Run, list[int]]] = {}
+        for place, (run, index, _) in enumerate(wanted):
+            if place not in stored:
+                kept.setdefault(id(run), (run, []))[1].append(index)
+        new = [run if len(run) == len(indices) else run.part(indices) for run, indices in kept.values()]
+        return new, len(stored)
 
     async def _store_staged(
         self, runs: list[Run], counts: Counts, letters: list[DeadLetter], outcome: Outcome
@@ -223,7 +264,7 @@ class Store:
         """Store rows of which some may be there already."""
         if not runs:
             return
-        shard = runs[0].partition % ROLLUP_SHARDS
+        shard = self._shard
         staged = 0
         inserted = 0
 

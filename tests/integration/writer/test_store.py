@@ -73,10 +73,31 @@ async def test_repeats_within_a_record_a_batch_and_across_batches_are_stored_onc
     # Another process knows nothing of what this one remembers: its COPY runs into the index.
     async with stored_in(database_dsn) as other:
         after_restart = await write(other, [events(bucket_id, *tails)])
-        assert (after_restart.stored, after_restart.duplicates, after_restart.staged) == (10, 30, 40)
+        assert (after_restart.stored, after_restart.duplicates, after_restart.staged) == (10, 30, 0)
         nothing_new = await write(other, [events(bucket_id, *tails)])
         assert (nothing_new.stored, nothing_new.duplicates) == (0, 40)
     assert oracle.check(database_dsn, bucket_id, set(ids), set()) == 40
+
+
+async def test_repeats_that_only_the_database_knows_among_broken_events_are_stored_once(
+    stored: Stored, bucket_id: str, database_dsn: str
+) -> None:
+    at = now()
+    old = [event(f"old{n}", at - n * SECOND) for n in range(20)]
+    await write(stored, [events(bucket_id, *old)])
+    broken = [event(f"broken{n}", at, data=b"{") for n in range(3)]
+    unreadable = event("a\x00b", at)
+    new = [event(f"new{n}", at - n * SECOND) for n in range(9)]
+    async with stored_in(database_dsn) as other:
+        outcome = await write(
+            other,
+            [events(bucket_id, *old[:7], *new[:3], broken[0], unreadable, *old[7:12], *new[3:6])],
+            [events(bucket_id, broken[1], *new[6:], *old[12:], broken[2])],
+        )
+        assert (outcome.stored, outcome.duplicates) == (9, 20)
+        assert outcome.letters.total() == len(other.letters) == 4
+    ids = {*(f"old{n}" for n in range(20)), *(f"new{n}" for n in range(9))}
+    assert oracle.check(database_dsn, bucket_id, ids, set()) == 29
 
 
 async def test_the_same_id_at_another_moment_or_in_another_bucket_is_another_event(

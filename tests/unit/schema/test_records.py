@@ -25,6 +25,7 @@ from schema.records import (
     encode_node_report,
     encode_record,
     event_id,
+    event_identities,
     event_identity,
     postgres_moment,
     record_identity,
@@ -135,6 +136,33 @@ def test_the_identity_of_an_event_is_its_moment_and_id(
     assert event_id(tail) == identifier.encode()
     other = encode_event(observed_at, identifier, received_at + 1, device + "x", data + b" ")
     assert event_identity(other) == (moment, identity)
+
+
+@given(st.lists(tails, max_size=8), st.data())
+def test_many_identities_are_each_ones_own(many: list[bytes], data: st.DataObject) -> None:
+    # Some twice, so that neighbours have fields of the same lengths.
+    doubled = [tail for tail in many for _ in range(data.draw(st.integers(1, 3)))]
+    pairs = list(map(event_identity, doubled))
+    assert event_identities(doubled) == ([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
+
+@given(tails, st.data())
+def test_one_broken_event_behind_whole_ones_is_refused_as_it_is_alone(
+    tail: bytes, data: st.DataObject
+) -> None:
+    wrong = bytearray(tail)
+    wrong[data.draw(st.integers(0, len(wrong) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    wrong = wrong[: data.draw(st.integers(0, len(wrong)))] if data.draw(st.booleans()) else wrong
+    try:
+        moment, identity = event_identity(bytes(wrong))
+    except Invalid:
+        with pytest.raises(Invalid):
+            event_identities([tail, tail, bytes(wrong)])
+        return
+    assert event_identities([tail, tail, bytes(wrong)]) == (
+        [event_identity(tail)[0]] * 2 + [moment],
+        [event_identity(tail)[1]] * 2 + [identity],
+    )
 
 
 @given(tails, st.data())

@@ -330,7 +330,7 @@ def test_counts_are_a_recount_at_every_width(rows: list[tuple[str, int]]) -> Non
         labels = encode_labels(name, "events", "app", "s1")
         (run,), _ = decode(record(events(event("x", NOW + at), labels=labels)))
         run.bucket_key = 7
-        counts.add_run(run, 2)
+        counts.add_runs([run], 2)
     minutes = [(name, postgres_minute(NOW + at)) for name, at in rows]
     assert counts.minutes == Counter((7, name, minute, 2) for name, minute in minutes)
     assert counts.hours == Counter((7, name, "app", "s1", m // 60 * 60, 2) for name, m in minutes)
@@ -340,7 +340,7 @@ def test_counts_are_a_recount_at_every_width(rows: list[tuple[str, int]]) -> Non
 def test_moments_before_2000_fall_into_their_minute() -> None:
     counts = Counts()
     (run,), _ = decode(record(events(event("x", 59_999_999), event("y", 60_000_000))))
-    counts.add_run(run, 0)
+    counts.add_runs([run], 0)
     assert sorted(minute for _, _, minute, _ in counts.minutes) == [
         postgres_minute(0),
         postgres_minute(0) + 1,
