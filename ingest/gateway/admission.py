@@ -104,17 +104,17 @@ def admit_events(  # noqa: C901, PLR0912, PLR0915 - one loop on purpose, see bel
     by_place: dict[tuple[int, int, str, str, str, str], list[bytes]] = {}
     received_at, latest_at, raw_floor_at, retention_floor_at, max_nesting, request_key = terms
     earliest_at = max(raw_floor_at, retention_floor_at)
-    # What looked like a large number in the body was often a hexadecimal id.
-    doubtful = batch.doubtful and may_hold_faults(b"\n".join([bytes(event.data) for event in batch.entries]))
+    all_data = [bytes(event.data) for event in batch.entries]
+    doubtful = batch.doubtful and may_hold_faults(b"\n".join(all_data))
     unchecked_bytes = 0 if doubtful else 2 * max_nesting
     encode = EventEncoder(received_at).tail
     id_head, id_low = first_event_id()
     routes = _Routes(bucket, partitions, request_key)
+    known_routes = routes.known
     shared_partition = -1
     id_start = None if request_key is None else request_key.encode()
-    for position, event in enumerate(batch.entries):
+    for position, (event, data) in enumerate(zip(batch.entries, all_data, strict=True)):
         observed_at = event.observed_at
-        data = bytes(event.data)
         try:
             if observed_at is None:
                 moment = received_at
@@ -147,7 +147,9 @@ def admit_events(  # noqa: C901, PLR0912, PLR0915 - one loop on purpose, see bel
                 flags = STAMPED
                 partition = route(bucket, identifier, partitions)
             else:
-                partition = routes.of(event.device or event.server or event.app)
+                source = event.device or event.server or event.app
+                known_route = known_routes.get(source)
+                partition = routes.of(source) if known_route is None else known_route
         tail = encode(moment, identifier, event.device, data)
         key = (partition, flags, event.name, event.stream, event.app, event.server)
         tails = by_place.get(key)
@@ -224,13 +226,13 @@ class _Routes:
         self._bucket = bucket
         self._partitions = partitions
         self._request_key = request_key
-        self._known: dict[str, int] = {}
+        self.known: dict[str, int] = {}
 
     def of(self, source: str) -> int:
-        partition = self._known.get(source)
+        partition = self.known.get(source)
         if partition is None:
-            source = source if self._request_key is None else self._request_key
-            partition = self._known[source] = route(self._bucket, source.encode(), self._partitions)
+            text = source if self._request_key is None else self._request_key
+            partition = self.known[source] = route(self._bucket, text.encode(), self._partitions)
         return partition
 
 

@@ -16,7 +16,6 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from ingest.gateway.dialects.splitting import leniently_split
-from ingest.gateway.json_text import may_hold_faults
 from schema.errors import Invalid, UnsupportedEncoding
 from schema.events import first_problem
 from schema.settings import EventLimits
@@ -88,9 +87,8 @@ class Reader(Generic[Entry]):
 
     def read(self, body: bytes, media_type: str, limits: EventLimits) -> Batch[Entry]:
         """The entries of a body. Raises Invalid when it cannot be taken apart, UnsupportedEncoding."""
-        doubtful = may_hold_faults(body)
-        # An escape may also stand for U+0000 in a label, and an entry may only be too large in a large body.
-        clean = not (doubtful and b"\\u0000" in body) and len(body) <= limits.max_event_bytes
+        # An escape may also stand for U+0000 in a label.
+        clean = b"\\u0000" not in body
         match media_type:
             case "application/json":
                 batch = self._read_json(body, limits, clean=clean)
@@ -100,7 +98,8 @@ class Reader(Generic[Entry]):
                 raise UnsupportedEncoding(
                     f"Content-Type: {other[:60]!r} is not read here; send {JSON} or {NDJSON}"
                 )
-        batch.doubtful = doubtful
+        # Whoever admits looks at the data alone, which is less than the body.
+        batch.doubtful = True
         return batch
 
     def _read_json(self, body: bytes, limits: EventLimits, *, clean: bool) -> Batch[Entry]:
@@ -108,10 +107,20 @@ class Reader(Generic[Entry]):
             raise Invalid("body: not UTF-8; convert it")
         if clean:
             try:
-                return _counted(Batch(self._decode_whole(body)), limits)
+                if len(body) <= limits.max_event_bytes or self._all_fit(body, limits.max_event_bytes):
+                    return _counted(Batch(self._decode_whole(body)), limits)
             except NOT_TAKEN:
                 pass
         return self._read_texts(self._json_texts(body, limits), limits)
+
+    def _all_fit(self, body: bytes, max_event_bytes: int) -> bool:
+        """Whether no entry of a large body is too large. Raises what is in NOT_TAKEN."""
+        texts = body
+        if body.startswith(b"{"):
+            if not body.startswith(self._envelope_start):
+                return False
+            texts = self._fields.decode(body)[self._envelope]
+        return all(len(text) <= max_event_bytes for text in self._texts.decode(texts))
 
     def _decode_whole(self, body: bytes) -> list[Entry]:
         if body.startswith(b"{"):
@@ -141,7 +150,9 @@ class Reader(Generic[Entry]):
     def _read_lines(self, body: bytes, limits: EventLimits, *, clean: bool) -> Batch[Entry]:
         if clean and _is_utf8(body):
             try:
-                return _counted(Batch(self._one.decode_lines(body)), limits)
+                most = limits.max_event_bytes
+                if len(body) <= most or max(map(len, body.split(b"\n"))) <= most:
+                    return _counted(Batch(self._one.decode_lines(body)), limits)
             except NOT_TAKEN:
                 pass
         return self._read_texts([line for line in body.split(b"\n") if line.strip()], limits)

@@ -188,6 +188,25 @@ def test_limits_at_n_and_beyond() -> None:
     assert [(one.index, one.too_large) for one in batch.rejections] == [(0, True)]
 
 
+def test_a_large_body_is_read_as_its_entries_are_one_by_one() -> None:
+    limits = EventLimits(max_event_bytes=1024)
+    fits = b'{"name":"a","data":"%b"}' % (b"x" * (1024 - len(b'{"name":"a","data":""}')))
+    larger = fits.replace(b"x", b"xx", 1)
+    for third in (fits, larger, b'{"name":"a", "id": 7}'):
+        entries = [fits, b' {"name" : "b"} ', third]
+        joined = b",".join(entries)
+        for body, kind in (
+            (b"[%b]" % joined, JSON),
+            (b'{"events":[%b]}' % joined, JSON),
+            (b"\n".join(entries), NDJSON),
+        ):
+            assert len(body) > limits.max_event_bytes
+            batch = EVENTS.read(body, kind, limits)
+            names = ["a", "b", "a"] if third is fits else ["a", "b"]
+            assert [event.name for event in batch.entries] == names
+            assert [one.index for one in batch.rejections] == ([] if third is fits else [2])
+
+
 def test_another_media_type_is_not_read() -> None:
     with pytest.raises(UnsupportedEncoding):
         EVENTS.read(b"{}", "text/csv", LIMITS)
