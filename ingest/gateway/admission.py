@@ -93,7 +93,7 @@ class Admitted:
         self.tails_bytes += tails_bytes
 
 
-def admit_events(  # noqa: C901, PLR0912, PLR0915 - one loop on purpose, see below
+def admit_events(  # noqa: PLR0912, PLR0915 - one loop on purpose, see below
     batch: Batch[Event], terms: Terms, bucket: bytes, partitions: int
 ) -> Admitted:
     """Check, encode and route the events of one request.
@@ -113,7 +113,7 @@ def admit_events(  # noqa: C901, PLR0912, PLR0915 - one loop on purpose, see bel
     known_routes = routes.known
     shared_partition = -1
     id_start = None if request_key is None else request_key.encode()
-    for position, (event, data) in enumerate(zip(batch.entries, all_data, strict=True)):
+    for position, (event, text) in enumerate(zip(batch.entries, all_data, strict=True)):
         observed_at = event.observed_at
         try:
             if observed_at is None:
@@ -122,13 +122,12 @@ def admit_events(  # noqa: C901, PLR0912, PLR0915 - one loop on purpose, see bel
                 moment = parse_moment(observed_at)
                 if not earliest_at <= moment <= latest_at:
                     _refuse_moment(moment, terms)
-            if len(data) > unchecked_bytes:
-                _check_data(data, max_nesting, doubtful=doubtful)
+            if len(text) > unchecked_bytes:
+                _check_data(text, max_nesting, doubtful=doubtful)
         except Invalid as error:
             admitted.rejections.append(Rejection(batch.index(position), error.message))
             continue
-        if data[0] != _OPENING_BRACE:
-            data = b'{"value": %b}' % data
+        data = text if text[0] == _OPENING_BRACE else b'{"value": %b}' % text
         flags = 0
         event_id = event.id
         if event_id is None:
