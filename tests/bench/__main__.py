@@ -16,7 +16,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from tests.bench import gateway, histogram, latency, memory, queries, report, way, writer
+from tests.bench import disk, gateway, growth, histogram, latency, memory, queries, report, way, writer
 from tests.bench.figures import Figure
 from tests.bench.ground import Ground, prepared
 from tests.bench.recount import Void
@@ -32,6 +32,8 @@ PARTS: dict[str, Part] = {
     "latency": latency.measure,
     "memory": memory.measure,
     "queries": queries.measure,
+    "growth": growth.measure,
+    "disk": disk.measure,
 }
 SCALES = {"quick": QUICK, "full": FULL, "smoke": SMOKE}
 VOID = 3

@@ -41,10 +41,8 @@ CREATE TABLE {table} (LIKE events);
 SELECT create_hypertable(
     '{table}', by_range('observed_at', INTERVAL '1 day'), create_default_indexes => false
 );
-CREATE UNIQUE INDEX {table}_identity ON {table} (bucket_key, id, observed_at);
-CREATE INDEX {table}_name ON {table} (bucket_key, name, observed_at DESC);
-CREATE INDEX {table}_device ON {table} (bucket_key, device, name, observed_at DESC) WHERE device <> '';
 """
+_INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = 'events'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +131,15 @@ async def plot(ground: Ground, *, buckets: int = 4) -> AsyncIterator[Plot]:
         dsn = stack.enter_context(databases.clone_of(ground.database_server, ground.template, "bench"))
         piece = Plot(ground, dsn, prefix, _make_buckets(dsn, buckets))
         with psycopg.connect(dsn, autocommit=True) as connection:
+            definitions = [row[0] for row in connection.execute(_INDEXES)]
             for table in ("raw_events", "plain_events"):
                 connection.execute(EVENTS_TWIN.format(table=table))
+                for definition in definitions:
+                    # CREATE INDEX events_… ON public.events …
+                    twin = definition.replace(" events_", f" {table}_", 1).replace(
+                        ".events ", f".{table} ", 1
+                    )
+                    connection.execute(twin.encode())
         await ensure_topics(piece.kafka_settings())
         try:
             yield piece

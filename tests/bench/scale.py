@@ -35,6 +35,10 @@ class Scale:
     query_devices: int
     query_buckets: int
     query_rounds: int
+    growth_events: int
+    growth_rounds: int
+    growth_stored: tuple[int, ...]
+    disk_events: int
 
 
 QUICK = Scale(
@@ -59,6 +63,10 @@ QUICK = Scale(
     query_devices=10_000,
     query_buckets=10_000,
     query_rounds=40,
+    growth_events=100_000,
+    growth_rounds=3,
+    growth_stored=(10_000, 1_000_000),
+    disk_events=300_000,
 )
 FULL = Scale(
     rounds=7,
@@ -82,6 +90,10 @@ FULL = Scale(
     query_devices=10_000,
     query_buckets=10_000,
     query_rounds=200,
+    growth_events=200_000,
+    growth_rounds=5,
+    growth_stored=(10_000, 1_000_000, 20_000_000),
+    disk_events=1_000_000,
 )
 SMOKE = Scale(
     rounds=1,
@@ -105,4 +117,8 @@ SMOKE = Scale(
     query_devices=100,
     query_buckets=300,
     query_rounds=1,
+    growth_events=4_000,
+    growth_rounds=1,
+    growth_stored=(2_000,),
+    disk_events=4_000,
 )

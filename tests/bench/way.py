@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from statistics import median
 
 import asyncpg
@@ -25,18 +26,20 @@ from tests.bench.accounting import by_group, read_cpu
 from tests.bench.arithmetic import compared, paired, sound_count
 from tests.bench.canary import Canary
 from tests.bench.figures import Figure, of_comparison, say
-from tests.bench.generator import Order
+from tests.bench.generator import Order, Result
 from tests.bench.ground import Ground, Plot
 from tests.bench.loads import sent
 from tests.bench.processes import Running, started, weir
 from tests.bench.recount import Void
 from tests.bench.scale import Scale
 from tests.bench.watching import Watch, topic_ends, watching
-from tests.bench.workload import Shape, Workload, made
+from tests.bench.workload import Numbers, Shape, Workload, made
 from tests.bench.writer import RUN
 
 CONNECTIONS = 8
 _RUN_SECONDS = 240.0
+# A second writer's partitions are its own after a heartbeat of the first one.
+_REBALANCE_SECONDS = 6.0
 
 
 @dataclass(slots=True)
@@ -48,22 +51,40 @@ class Way:
     made_at: datetime
     connection: asyncpg.Connection[asyncpg.Record]
     watch: Watch
-    gateway: Running
-    writer: Running
+    gateways: list[Running]
+    writers: list[Running]
     accepted: int = 0
+    # Requests of earlier runs, whose repeats are no new events.
+    sent_before: Numbers = field(default_factory=Numbers)
     statuses: dict[int, int] = field(default_factory=dict)
     cpu: list[dict[str, float]] = field(default_factory=list)
 
+    @property
+    def gateway(self) -> Running:
+        """The gateway, or the first of several."""
+        return self.gateways[0]
+
+    @property
+    def writer(self) -> Running:
+        """The writer, or the first of several."""
+        return self.writers[0]
+
     def pids(self) -> dict[str, int]:
         """Whose CPU is counted."""
-        pids = {"gateway": self.gateway.pid, "writer": self.writer.pid}
+        pids = {
+            f"{running.name}: {place}": running.pid
+            for several in (self.gateways, self.writers)
+            for place, running in enumerate(several)
+        }
         broker = self.plot.ground.broker_pid
         return pids if broker is None else {**pids, "broker": broker}
 
-    def order(self, numbers: range, connections: int = CONNECTIONS, rate: float = 0.0) -> Order:
-        """These requests, for the generator."""
+    def order(
+        self, numbers: range, connections: int = CONNECTIONS, rate: float = 0.0, gateway: int = 0
+    ) -> Order:
+        """These requests, for a generator."""
         return Order(
-            url=self.gateway.url,
+            url=self.gateways[gateway].url,
             shape=self.workload.shape,
             buckets=self.plot.buckets,
             partitions=ground.PARTITIONS,
@@ -77,36 +98,62 @@ class Way:
     async def run(self, numbers: range) -> float:
         """Send these requests as fast as they are taken; events a second until all are visible."""
         before = read_cpu(self.pids(), self.plot.ground.postmaster_pid)
-        result = await sent(self.order(numbers), self.plot.ground.folder, _RUN_SECONDS)
+        results = await self._sent(numbers)
         ends = await topic_ends(self.plot.kafka_settings())
         visible_at = await self.watch.wait(ends, _RUN_SECONDS)
         used = by_group(read_cpu(self.pids(), self.plot.ground.postmaster_pid).since(before))
-        self.cpu.append({**used, "generator": result.cpu_seconds})
-        for status, count in result.statuses.items():
-            self.statuses[status] = self.statuses.get(status, 0) + count
-        await self.check(result.accepted)
-        return result.accepted / (visible_at - result.begun_at)
+        self.cpu.append({**used, "generator": sum(result.cpu_seconds for result in results)})
+        for result in results:
+            for status, count in result.statuses.items():
+                self.statuses[status] = self.statuses.get(status, 0) + count
+        await self.check(self.workload.new_events(numbers, self.sent_before))
+        self.sent_before.ranges.append(numbers)
+        accepted = sum(result.accepted for result in results)
+        return accepted / (visible_at - min(result.begun_at for result in results))
+
+    async def _sent(self, numbers: range) -> list[Result]:
+        """Each gateway gets its share from a generator of its own."""
+        count = len(self.gateways)
+        bounds = [numbers.start + len(numbers) * place // count for place in range(count + 1)]
+        return await asyncio.gather(
+            *(
+                sent(
+                    self.order(range(*share), max(1, CONNECTIONS // count), gateway=place),
+                    self.plot.ground.folder,
+                    _RUN_SECONDS,
+                )
+                for place, share in enumerate(pairwise(bounds))
+            )
+        )
 
     async def check(self, accepted: int) -> None:
-        """The oracle, after ``accepted`` more events. Raises Void."""
+        """The oracle, after ``accepted`` more events that are none of the earlier ones. Raises Void."""
         self.accepted += accepted
-        self.gateway.check()
-        self.writer.check()
+        for running in (*self.gateways, *self.writers):
+            running.check()
         await recount.check_sums(self.connection, self.accepted)
 
 
 @asynccontextmanager
-async def opened(plot: Plot, shape: Shape, settings: dict[str, str]) -> AsyncIterator[Way]:
-    """Gateway and writer, ready."""
+async def opened(
+    plot: Plot, shape: Shape, settings: dict[str, str], *, gateways: int = 1, writers: int = 1
+) -> AsyncIterator[Way]:
+    """Gateways and writers, ready, and every writer with its partitions."""
     made_at = datetime.now(UTC)
     workload = made(shape, plot.buckets, ground.PARTITIONS, made_at)
     environment = {**plot.environment(), **settings}
     connection = await ground.connected(plot.dsn)
     with ExitStack() as stack:
-        gateway = stack.enter_context(weir("gateway", plot.ground.folder, environment))
-        writer = stack.enter_context(weir("writer", plot.ground.folder, environment))
+        doors = [
+            stack.enter_context(weir("gateway", plot.ground.folder, environment)) for _ in range(gateways)
+        ]
+        storing = [
+            stack.enter_context(weir("writer", plot.ground.folder, environment)) for _ in range(writers)
+        ]
+        if writers > 1:
+            await asyncio.sleep(_REBALANCE_SECONDS)
         async with watching(plot) as watch:
-            yield Way(plot, workload, made_at, connection, watch, gateway, writer)
+            yield Way(plot, workload, made_at, connection, watch, doors, storing)
     await connection.close(timeout=5)
 
 

@@ -124,6 +124,16 @@ class Workload:
         return self.events(numbers) - repeated
 
 
+@dataclass(slots=True)
+class Numbers:
+    """Requests of several runs."""
+
+    ranges: list[range] = field(default_factory=list)
+
+    def __contains__(self, number: object) -> bool:
+        return any(number in numbers for numbers in self.ranges)
+
+
 def made(
     shape: Shape,
     buckets: list[Bucket],

@@ -25,7 +25,7 @@ from tests.bench.ground import Ground, Plot
 from tests.bench.processes import Running, weir
 from tests.bench.publishing import Publishing
 from tests.bench.scale import Scale
-from tests.bench.workload import Shape, Workload, made
+from tests.bench.workload import Numbers, Shape, Workload, made
 
 # Requests of one run are numbered from a multiple of this.
 RUN = 1 << 20
@@ -59,7 +59,7 @@ class Ledger:
     """What has been sent so far, and what each run took."""
 
     stored: int = 0
-    sent: list[range] = field(default_factory=list)
+    sent: Numbers = field(default_factory=Numbers)
     cpu: list[dict[str, float]] = field(default_factory=list)
     canary_cpu: list[dict[str, float]] = field(default_factory=list)
 
@@ -203,21 +203,11 @@ async def _one_run(bench: Bench, workload: Workload, numbers: range, ledger: Led
     wal = await bench.connection.fetchval("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", position)
     events = workload.events(numbers)
     bench.facts["wal_bytes_an_event"] = round(float(wal) / events)
-    ledger.stored += workload.new_events(numbers, _Sent(ledger.sent))
-    ledger.sent.append(numbers)
+    ledger.stored += workload.new_events(numbers, ledger.sent)
+    ledger.sent.ranges.append(numbers)
     bench.writer.check()
     await recount.check_sums(bench.connection, ledger.stored)
     return events / (ended - begun)
-
-
-class _Sent:
-    """Requests of earlier runs."""
-
-    def __init__(self, ranges: list[range]) -> None:
-        self._ranges = ranges
-
-    def __contains__(self, number: object) -> bool:
-        return any(number in numbers for numbers in self._ranges)
 
 
 def _microseconds(runs: list[dict[str, float]], events: int) -> dict[str, float]:

@@ -47,7 +47,9 @@ def measured(parts: set[str], kafka_bootstrap: str, database_server: str, output
 def test_every_part_measures_and_its_counts_are_right(
     kafka_bootstrap: str, database_server: str, tmp_path: Path
 ) -> None:
-    assert set(PARTS) == {"writer", "way", "gateway", "histogram", "latency", "memory", "queries"}
+    assert set(PARTS) == {
+        *("writer", "way", "gateway", "histogram", "latency", "memory", "queries", "growth", "disk"),
+    }
     found = measured(set(PARTS) - {"queries"}, kafka_bootstrap, database_server, tmp_path / "bench.json")
     goals = {figure["goal"] for figure in found["figures"] if figure["goal"]}
     assert goals == {
