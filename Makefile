@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 # Options of the bench: make bench BENCH="--only writer,way"
 BENCH ?=
+# What make plots draws.
+JSON ?= bench-results/bench.json
 # Options of the fuzzing campaign: make fuzz FUZZ="--minutes 5 --targets records"
 FUZZ ?=
 # Options of the chaos campaign: make chaos CHAOS="--minutes 10 --seed 7 --only 'Kafka killed'"
@@ -58,6 +60,7 @@ format: $(VENV)/.project ## Format the code and apply the linter's safe fixes
 lock: $(VENV)/.project ## Pin the requirements anew: Python's, and the tests' npm packages
 	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --output-file requirements.txt pyproject.toml
 	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra dev --output-file requirements-dev.txt pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra plots --output-file requirements-plots.txt pyproject.toml
 	@$(BIN)/python -m tests.support.node_programs >/dev/null
 	@CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --constraint requirements-dev.txt \
 		--output-file requirements-fuzz.txt tests/fuzz/requirements.in
@@ -73,6 +76,11 @@ conformance: setup ## Hold both doors to their OpenAPI descriptions, at length
 
 chaos: setup ## Break everything under load for 30 minutes, and count what was promised
 	@$(BIN)/python -m tests.chaos $(CHAOS)
+
+plots: setup ## Draw docs/plots/ from the bench's JSON; make plots JSON=bench-results/bench.json
+	@timeout 600 $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement requirements-plots.txt
+	@$(BIN)/python -m tests.bench.plots $(JSON)
 
 clean: ## Remove what the tools made; .weir (programs and data) stays
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

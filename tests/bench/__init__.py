@@ -5,7 +5,8 @@ In reading order: ``scale`` (how much of everything), ``arithmetic`` (medians, c
 rows), ``ground`` (servers, databases, topics), ``accounting`` (CPU and memory from /proc), ``processes``
 (gateway, writer, query API, generators), ``canary`` (raw COPY), ``recount`` (the oracle), then one file for
 each part: ``writer``, ``way``, ``gateway``, ``histogram``, ``latency``, ``memory``, ``queries`` (with
-``stock``, what there is to ask for, ``questions``, and ``explaining``, what was read for each); ``report``
-(table and JSON). Run by themselves as processes: ``generator`` (with ``client``), ``echo``,
-``plain_consumer``; by hand: ``measured`` (the tables of a page of docs/).
+``stock``, what there is to ask for, ``questions``, and ``explaining``, what was read for each), ``growth``
+(what an event costs, and how that grows), ``disk``; ``report`` (table and JSON). Run by themselves as
+processes: ``generator`` (with ``client``), ``echo``, ``plain_consumer``; by hand, for docs/: ``measured`` and
+``pages`` (tables), ``plots``.
 """

@@ -3,7 +3,9 @@
 Events are made once, as templates: a few requests whose ids begin with a placeholder. A request of a
 measurement is a template with the placeholder filled in, in every form the same, so that millions of
 events cost the generator almost nothing and no two of them are alike. Ids have the form and the order
-of UUIDv7s. A request's events go where the gateway routes them, one record for each partition.
+of UUIDv7s; the microseconds of the moments are a request's own too, else an index would hold the same
+few keys again and again, and fold them together. A request's events go where the gateway routes them, one
+record for each partition.
 
 A share of the events may be repeats of the same template's events one turn earlier: a second
 placeholder takes that earlier request's number.
@@ -15,6 +17,7 @@ import random
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from struct import Struct
 from typing import Any
 
 import orjson
@@ -29,6 +32,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # As long as the number that replaces them; no data holds such texts.
 _THIS = b"0thisrequest"
 _EARLIER = b"0earlierrequ"
+# The same for the microseconds of moments.
+_THIS_MICROSECONDS = b"@this@"
+_EARLIER_MICROSECONDS = b"@earl@"
+# Without a common divisor with a million: requests that follow on each other all have different ones.
+_MICROSECOND_STEP = 611_953
+_MOMENT = Struct(">q")
 _COPY_SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _COPY_TRAILER = b"\xff\xff"
 
@@ -65,13 +74,21 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Binary:
+    """Bytes with placeholders, and the moments in them: (place, whole seconds in microseconds, repeated)."""
+
+    text: bytes
+    moments: list[tuple[int, int, bool]]
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """One request in all forms, with placeholders. ``records``: (partition, value)."""
 
     bucket: Bucket
     body: bytes
-    rows: bytes
-    records: list[tuple[int, bytes]]
+    rows: Binary
+    records: list[tuple[int, Binary]]
     events: int
     repeats: int
 
@@ -90,21 +107,30 @@ class Workload:
 
     def body(self, number: int) -> bytes:
         """A JSON array for ``POST /v1/events``."""
-        return self._filled(self.template(number).body, number)
+        body = self._filled(self.template(number).body, number)
+        body = body.replace(_THIS_MICROSECONDS, b"%06d" % _microseconds_of(number))
+        if self.shape.repeats:
+            body = body.replace(_EARLIER_MICROSECONDS, b"%06d" % _microseconds_of(self.earlier(number)))
+        return body
 
     def records(self, number: int) -> list[tuple[int, bytes]]:
         """(partition, value) of what the gateway would publish for the request alone."""
-        return [
-            (partition, self._filled(value, number)) for partition, value in self.template(number).records
-        ]
+        return [(partition, self._timed(value, number)) for partition, value in self.template(number).records]
 
     def rows(self, number: int) -> bytes:
         """The request's events as tuples of a binary COPY."""
-        return self._filled(self.template(number).rows, number)
+        return self._timed(self.template(number).rows, number)
 
     def _filled(self, text: bytes, number: int) -> bytes:
         filled = text.replace(_THIS, b"%012x" % number)
         return filled.replace(_EARLIER, b"%012x" % self.earlier(number)) if self.shape.repeats else filled
+
+    def _timed(self, binary: Binary, number: int) -> bytes:
+        filled = bytearray(self._filled(binary.text, number))
+        own, earlier = _microseconds_of(number), _microseconds_of(self.earlier(number))
+        for place, seconds, repeated in binary.moments:
+            _MOMENT.pack_into(filled, place, seconds + (earlier if repeated else own))
+        return bytes(filled)
 
     def earlier(self, number: int) -> int:
         """The request whose events ``number`` repeats a share of."""
@@ -175,6 +201,9 @@ def _template(
     for position in range(repeats):
         earlier = dict(events[position])
         earlier["id"] = str(earlier["id"]).replace(_THIS.decode(), _EARLIER.decode())
+        earlier["observed_at"] = str(earlier["observed_at"]).replace(
+            _THIS_MICROSECONDS.decode(), _EARLIER_MICROSECONDS.decode()
+        )
         events[len(events) - 1 - position] = earlier
     segments = _segments(events, bucket, partitions, now)
     return Template(
@@ -202,7 +231,7 @@ def _event(
     return {
         "id": f"{_THIS.decode()}-7{tail}",
         "name": f"name-{source.randrange(shape.names)}",
-        "observed_at": observed_at.isoformat(),
+        "observed_at": f"{observed_at:%Y-%m-%dT%H:%M:%S}.{_THIS_MICROSECONDS.decode()}+00:00",
         "app": app,
         "server": server,
         "device": f"device-{source.choice(devices):06d}",
@@ -225,7 +254,7 @@ def _segments(events: list[dict[str, Any]], bucket: Bucket, partitions: int, now
         partition = route(bucket_id, event["device"].encode(), partitions)
         labels = encode_labels(event["name"], DEFAULT_STREAM, event["app"], event["server"])
         tail = encode_event(
-            _microseconds(datetime.fromisoformat(event["observed_at"])),
+            _microseconds(datetime.fromisoformat(f"{event['observed_at'][:19]}+00:00")),
             event["id"],
             received_at,
             event["device"],
@@ -236,21 +265,40 @@ def _segments(events: list[dict[str, Any]], bucket: Bucket, partitions: int, now
     return segments
 
 
-def _records(segments: _Segments, bucket: Bucket) -> list[tuple[int, bytes]]:
+def _records(segments: _Segments, bucket: Bucket) -> list[tuple[int, Binary]]:
     record_id = bytes.fromhex(bucket.bucket_id)[:4] + _THIS
     return [
-        (partition, encode_record(record_id, list(by_labels.values())))
+        (partition, _binary(encode_record(record_id, list(by_labels.values())), [by_labels]))
         for partition, by_labels in sorted(segments.items())
     ]
 
 
-def _rows(segments: _Segments, bucket: Bucket) -> bytes:
-    return b"".join(
+def _rows(segments: _Segments, bucket: Bucket) -> Binary:
+    rows = b"".join(
         segment.head(bucket.bucket_key) + tail
         for by_labels in segments.values()
         for segment in by_labels.values()
         for tail in segment.tails
     )
+    return _binary(rows, segments.values())
+
+
+def _binary(text: bytes, segments: Iterable[dict[bytes, Segment]]) -> Binary:
+    moments = []
+    end = 0
+    for by_labels in segments:
+        for segment in by_labels.values():
+            for tail in segment.tails:
+                start = text.index(tail, end)
+                end = start + len(tail)
+                # The first field of a tail is the moment, behind its length.
+                (seconds,) = _MOMENT.unpack_from(tail, 4)
+                moments.append((start + 4, seconds, _EARLIER in tail))
+    return Binary(text, moments)
+
+
+def _microseconds_of(number: int) -> int:
+    return number * _MICROSECOND_STEP % 1_000_000
 
 
 def _microseconds(moment: datetime) -> int:

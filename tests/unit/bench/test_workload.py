@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from ingest.gateway.dialects.events import EVENTS
-from schema.records import decode_labels, decode_record, event_id
+from schema.records import decode_labels, decode_record, event_id, event_identity, postgres_moment
 from schema.settings import EventLimits
 from tests.bench.generator import Order, decoded_order, encoded
 from tests.bench.watching import Watch
@@ -19,6 +19,7 @@ from tests.bench.workload import Bucket, Shape, Workload, made
 BUCKETS = [Bucket("0" * 23 + str(n), n, f"key-{n}") for n in range(1, 4)]
 SHAPE = replace(Shape(), events_of_request=50, templates=6)
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def ids_of_records(workload: Workload, number: int) -> Counter[str]:
@@ -42,6 +43,31 @@ def test_bodies_records_and_rows_hold_the_same_events() -> None:
         assert len(ids) == 50
         rows = workload.rows(number)
         assert all(rows.count(event.encode()) == 1 for event in ids)
+
+
+def moment(observed_at: str) -> int:
+    return postgres_moment((datetime.fromisoformat(observed_at) - EPOCH) // timedelta(microseconds=1))
+
+
+def test_moments_are_a_requests_own_and_the_same_in_every_form() -> None:
+    workload = made(replace(SHAPE, repeats=0.1), BUCKETS, 8, NOW)
+    seen: Counter[int] = Counter()
+    for number in (6, 7, 12, 1 << 30):
+        events = orjson.loads(workload.body(number))
+        moments = {event["id"]: moment(event["observed_at"]) for event in events}
+        assert moments == {
+            event_id(tail).decode(): event_identity(tail)[0]
+            for _, value in workload.records(number)
+            for segment in decode_record(value).segments
+            for tail in segment.tails
+        }
+        rows = workload.rows(number)
+        for event in events:
+            at = moments[event["id"]].to_bytes(8, "big", signed=True)
+            assert at + (36).to_bytes(4, "big") + event["id"].encode() in rows
+        seen.update({at % 1_000_000 for at in moments.values()})
+    # A request's own microseconds, and those of the request that it repeats some events of.
+    assert len(seen) == 7
 
 
 def test_no_two_requests_share_an_event() -> None:
