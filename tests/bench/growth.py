@@ -44,7 +44,7 @@ class Point:
 
 
 def points(scale: Scale) -> list[Point]:
-    """All of them; the first one is where the axes of stored events, repeats and processes meet."""
+    """All of them; where only a glance is wanted, the last one."""
     many_devices = replace(Shape(), devices=100_000, devices_of_request=1000, templates=100)
     some_devices = replace(Shape(), devices=1000, devices_of_request=1000, templates=100)
     few_devices = replace(some_devices, devices=10)
@@ -57,7 +57,7 @@ def points(scale: Scale) -> list[Point]:
     ]
     found += [Point("gateways", 2, gateways=2), Point("writers", 2, writers=2)]
     found += [Point("gateways and writers", 2, gateways=2, writers=2)]
-    return found if scale.side_rounds else found[:1] + found[-1:]
+    return found if scale.side_rounds else found[-1:]
 
 
 async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list[Figure]:
