@@ -52,6 +52,11 @@ class Load:
         self._ended_at = time.monotonic()
         self._stop.set()
 
+    def give_up(self) -> None:
+        """The same, and repeat nothing: what was not acknowledged by now stays unknown."""
+        self._ended_at = float("-inf")
+        self._stop.set()
+
     async def run(self) -> None:
         """Until ``stop``, and until what is in flight is settled."""
         headers = {"X-Api-Key": self.credentials.ingest_key}

@@ -5,7 +5,17 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import brokers, commits, database, killed
+from tests.chaos.faults import (
+    brokers,
+    commits,
+    database,
+    deletes,
+    endings,
+    killed,
+    network,
+    poison,
+    writers,
+)
 from tests.chaos.faults.fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
@@ -13,4 +23,9 @@ FAULTS: tuple[Fault, ...] = (
     *commits.FAULTS,
     *brokers.FAULTS,
     *database.FAULTS,
+    *writers.FAULTS,
+    *poison.FAULTS,
+    *network.FAULTS,
+    *endings.FAULTS,
+    *deletes.FAULTS,
 )

@@ -1,0 +1,103 @@
+"""Writers that come and go, and writers that wake up believing what is no longer so.
+
+A zombie is made in the open: its way to the database is frozen, so that it has a batch in hand, then the
+whole process; its session at Kafka ends and another writer takes its partitions over; then all is let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tests.chaos.faults.fault import Fault
+from tests.chaos.ground import SESSION_SECONDS
+from tests.chaos.scene import Scene
+from tests.chaos.slots import Slot
+
+STORM_ROW = "rebalance storm"
+ZOMBIE_ROW = "a zombie writer"
+_EVERY_SECONDS = 5.0
+_FREEZE_FIRST_SECONDS = 0.5
+_BEYOND_SECONDS = 4.0
+_SETTLE_SECONDS = 6.0
+REFUSALS = ("offsets moved by another writer", "batch not stored, will be tried again")
+
+
+async def rebalance_storm(scene: Scene, seconds: float) -> None:
+    """A writer more and a writer killed every 5 s."""
+    slots = scene.ground.slots
+    deadline = time.monotonic() + seconds
+    extra: list[Slot] = []
+    try:
+        while True:
+            slot = Slot("writer", 10 + len(extra), dict(slots.of("writer")[0].settings))
+            extra.append(slot)
+            slots.every.append(slot)
+            await slots.begin(slot)
+            scene.strike("writer started", slot=slot.name)
+            await asyncio.sleep(_EVERY_SECONDS / 2)
+            victim = scene.any_of("writer")
+            if not victim.held and victim.kill():
+                scene.strike("writer killed", slot=victim.name)
+            # An extra place that was emptied stays empty: writers come, and go for good.
+            gone = [each for each in extra if not each.alive]
+            for each in gone:
+                if each in slots.every:
+                    each.held = True
+                    slots.every.remove(each)
+            if time.monotonic() + _EVERY_SECONDS > deadline:
+                return
+            await asyncio.sleep(_EVERY_SECONDS / 2)
+    finally:
+        for slot in extra:
+            if slot in slots.every:
+                slot.held = True
+                slots.every.remove(slot)
+            if slot.alive:
+                await asyncio.to_thread(slot.running.kill)
+
+
+async def zombie_writer(scene: Scene, seconds: float) -> None:
+    """Frozen with a batch in hand for longer than its session, then freed: its transaction is refused."""
+    deadline = time.monotonic() + seconds
+    refused = 0
+    while True:
+        await scene.pause(0.5, 2)
+        slot = scene.any_of("writer")
+        async with slot.lock:
+            if slot.held or not slot.alive:
+                continue
+            refused += await _buried_alive(scene, slot)
+        if time.monotonic() + SESSION_SECONDS + _BEYOND_SECONDS > deadline:
+            break
+    scene.remarks.append(f"{refused} zombies were refused")
+    if scene.alone:
+        scene.must(refused > 0, "no zombie's transaction was ever refused: the round proves nothing")
+
+
+async def _buried_alive(scene: Scene, slot: Slot) -> bool:
+    process = slot.running
+    proxy = scene.ground.paths[f"{slot.name}-database"]
+    before = _refusals(process.log())
+    scene.strike("writer made a zombie", slot=slot.name)
+    proxy.freeze()
+    try:
+        await asyncio.sleep(_FREEZE_FIRST_SECONDS)
+        process.freeze()
+        await asyncio.sleep(SESSION_SECONDS + _BEYOND_SECONDS)
+    finally:
+        proxy.thaw()
+        if process.child.poll() is None:
+            process.thaw()
+    await asyncio.sleep(_SETTLE_SECONDS)
+    return _refusals(process.log()) > before
+
+
+def _refusals(log: str) -> int:
+    return sum(log.count(sentence) for sentence in REFUSALS)
+
+
+FAULTS = (
+    Fault("rebalance storm", STORM_ROW, rebalance_storm, 45),
+    Fault("zombie writer", ZOMBIE_ROW, zombie_writer, 34),
+)
