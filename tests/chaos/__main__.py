@@ -20,6 +20,8 @@ from schema.errors import Unavailable
 from tests.chaos import campaign, report
 from tests.chaos.campaign import Result
 from tests.chaos.faults import FAULTS
+from tests.chaos.faults.clocks import LIBRARY, fetched
+from tests.chaos.faults.fault import WHY_NOT
 from tests.chaos.ground import prepared
 from tests.chaos.journal import journal_in
 from tests.chaos.mounts import enter_namespace, in_namespace
@@ -53,12 +55,15 @@ def chaos(
     if not plan:
         enter_namespace(sys.argv[1:])
     chosen = secrets.randbelow(10**6) if seed is None else seed
-    rounds = schedule(FAULTS, chosen, minutes, disks=in_namespace(), only=wanted)
+    able = {"disks", "clock"} if plan else _abilities(output)
+    rounds = schedule(FAULTS, chosen, minutes, able=able, only=wanted)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(f"seed {chosen}, {minutes:g} minutes; as many of these rounds as the time allows:")
     for each in rounds:
         console.print(f"{each.number:3d}  {each.title}, {each.seconds:.0f} s")
-    left_out = _left_out(console)
+    left_out = {f.name: WHY_NOT[f.needs] for f in FAULTS if f.needs and f.needs not in able}
+    for name, reason in left_out.items():
+        console.print(f"left out: {name} ({reason})")
     if plan:
         return
     try:
@@ -69,14 +74,15 @@ def chaos(
     raise typer.Exit(code)
 
 
-def _left_out(console: Console) -> dict[str, str]:
-    if in_namespace():
-        return {}
-    reason = "mounting small disks is not permitted here"
-    found = {fault.name: reason for fault in FAULTS if fault.needs_disks}
-    for name in found:
-        console.print(f"left out: {name} ({reason})")
-    return found
+def _abilities(output: Path) -> set[str]:
+    """What this machine allows; fetches what that takes."""
+    return ({"disks"} if in_namespace() else set()) | ({"clock"} if _library(output) else set())
+
+
+def _library(output: Path) -> Path | None:
+    tools = output / "tools"
+    tools.mkdir(parents=True, exist_ok=True)
+    return next(tools.rglob(LIBRARY), None) or fetched(tools)
 
 
 async def _held(
@@ -95,7 +101,7 @@ async def _held(
         report.written(output / "chaos.json", report.document(results, seed, minutes, left_out, slots))
 
     with journal_in(output / "requests.jsonl") as journal:
-        async with prepared(logs, small_disks=in_namespace()) as ground:
+        async with prepared(logs, small_disks=in_namespace(), library=_library(output)) as ground:
             slots = ground.slots
             console.print(f"ready after {time.monotonic() - began_at:.0f} s")
             await campaign.run(ground, journal, rounds, seed, began_at + minutes * 60, told)

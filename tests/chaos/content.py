@@ -35,14 +35,24 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it is sent, and sent again. ``refused``: place in the body → id."""
+    """One request as it is sent, and sent again.
+
+    ``places``: of the good events, place in the body → id; ``refused``: the same of the bad ones;
+    ``moments``: id → observed_at, where the event says it.
+    """
 
     stem: str
     kind: str
     body: bytes
     headers: dict[str, str]
-    accepted: tuple[str, ...]
+    places: dict[int, str]
     refused: dict[int, str]
+    moments: dict[str, str]
+
+    @property
+    def accepted(self) -> list[str]:
+        """The ids of the good events."""
+        return list(self.places.values())
 
 
 def request_of(source: random.Random, stem: str, mixture: Mixture, now: datetime, size: int) -> Request:
@@ -54,8 +64,9 @@ def request_of(source: random.Random, stem: str, mixture: Mixture, now: datetime
     spoiled = source.randrange(1, 4) if source.random() < mixture.spoiled else 0
     bad = set(source.sample(range(size + spoiled), spoiled))
     events: list[dict[str, Any]] = []
-    accepted: list[str] = []
+    places: dict[int, str] = {}
     refused: dict[int, str] = {}
+    moments: dict[str, str] = {}
     for place in range(size + spoiled):
         event = _event(source, mixture, now)
         if kind != "timed":
@@ -68,11 +79,13 @@ def request_of(source: random.Random, stem: str, mixture: Mixture, now: datetime
             source.choice(SPOILERS)(event, now)
             refused[place] = identifier
         else:
-            accepted.append(identifier)
+            places[place] = identifier
+            if kind == "timed":
+                moments[identifier] = event["observed_at"]
         events.append(event)
     headers = {"Content-Type": "application/json", **({"Idempotency-Key": stem} if kind == "keyed" else {})}
     # Not orjson: it refuses the half surrogates that are to be refused by the gateway.
-    return Request(stem, kind, json.dumps(events).encode(), headers, tuple(accepted), refused)
+    return Request(stem, kind, json.dumps(events).encode(), headers, places, refused, moments)
 
 
 def _event(source: random.Random, mixture: Mixture, now: datetime) -> dict[str, Any]:

@@ -56,7 +56,8 @@ DISK_MIB = {"kafka": 3072, "database": 6144}
 class Ground:
     """One deployment, and all that can be done to it. A path's name: ``writer-kafka``, ``writer-0-database``.
 
-    ``disks``: the servers' folders that are file systems of their own, by server.
+    ``disks``: the servers' folders that are file systems of their own, by server. ``library``: what makes a
+    process's clock wrong.
     """
 
     kafka: KafkaServer
@@ -64,6 +65,7 @@ class Ground:
     slots: Slots
     paths: dict[str, Proxy]
     disks: dict[str, Path]
+    library: Path | None
     kafka_lock: asyncio.Lock
     database_lock: asyncio.Lock
 
@@ -123,10 +125,10 @@ def listener_settings(
 
 
 @asynccontextmanager
-async def prepared(logs: Path, *, small_disks: bool) -> AsyncIterator[Ground]:
+async def prepared(logs: Path, *, small_disks: bool, library: Path | None = None) -> AsyncIterator[Ground]:
     """Everything running and ready; gone when the block ends. ``logs``: folder of the processes' logs."""
     with ExitStack() as stack:
-        ground = await asyncio.to_thread(_built, stack, logs, small_disks=small_disks)
+        ground = await asyncio.to_thread(_built, stack, logs, library, small_disks=small_disks)
         await ensure_topics(ground.topics.settings(ground.kafka.bootstrap))
         for slot in ground.slots.every:
             await ground.slots.begin(slot)
@@ -141,7 +143,7 @@ async def prepared(logs: Path, *, small_disks: bool) -> AsyncIterator[Ground]:
             ground.heal_paths()
 
 
-def _built(stack: ExitStack, logs: Path, *, small_disks: bool) -> Ground:
+def _built(stack: ExitStack, logs: Path, library: Path | None, *, small_disks: bool) -> Ground:
     kafka.install()
     timescale.install()
     folder = stack.enter_context(temporary_folder("chaos"))
@@ -193,4 +195,6 @@ def _built(stack: ExitStack, logs: Path, *, small_disks: bool) -> Ground:
             slots.every.append(slot)
             if role == "gateway":
                 paths[f"client-gateway-{number}"] = stack.enter_context(_running(Proxy(LOOPBACK, slot.port)))
-    return Ground(broker, database, slots, paths, disks, asyncio.Lock(), asyncio.Lock())
+    return Ground(
+        broker, database, slots, paths, disks, library and library.absolute(), asyncio.Lock(), asyncio.Lock()
+    )

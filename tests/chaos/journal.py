@@ -39,7 +39,9 @@ class Try:
 
 @dataclass(slots=True)
 class Tally:
-    """What the load of one bucket was told. Keys are event ids; ``acknowledged``: by which try."""
+    """What the load of one bucket was told. Keys are event ids; ``acknowledged``: by which try;
+    ``moments``: when an event was observed, where it says so.
+    """
 
     bucket_id: str
     acknowledged: dict[str, Try] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class Tally:
     tries: list[Try] = field(default_factory=list)
     requests: int = 0
     repeated: int = 0
+    moments: dict[str, str] = field(default_factory=dict)
     wrong_answers: list[str] = field(default_factory=list)
 
     @property

@@ -6,6 +6,7 @@ with its last process. Where mounting is not permitted the campaign runs without
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 
 MARK = "WEIR_CHAOS_NAMESPACE"
 _SECONDS = 20
+MIB = 1024 * 1024
+PAGE = 4096
 _UNSHARE = ["unshare", "--mount", "--propagation", "private"]
 
 
@@ -55,7 +58,12 @@ def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
 def fill(folder: Path) -> Path:
     """Take all room that is left on the folder's disk; returns the file that takes it."""
     ballast = folder / "ballast"
-    room = os.statvfs(folder)
     with ballast.open("wb") as output:
-        os.posix_fallocate(output.fileno(), 0, room.f_bavail * room.f_frsize)
+        size = 0
+        # In pieces, since others take room meanwhile.
+        for piece in (64 * MIB, MIB, PAGE):
+            with contextlib.suppress(OSError):
+                while True:
+                    os.posix_fallocate(output.fileno(), size, piece)
+                    size += piece
     return ballast

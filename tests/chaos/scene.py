@@ -64,8 +64,8 @@ class Scene:
         await asyncio.sleep(self.random.uniform(least, most))
 
     def any_of(self, role: str) -> Slot:
-        """A random place of a role."""
-        return self.random.choice(self.ground.slots.of(role))
+        """A random place of a role, of those that were there from the beginning."""
+        return self.random.choice([slot for slot in self.ground.slots.of(role) if slot.lasting])
 
 
 async def end_offsets(ground: Ground) -> dict[int, int]:

@@ -7,7 +7,7 @@ the time is over. Pure: how much time a round really took decides only where the
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tests.chaos.content import Mixture
@@ -44,11 +44,11 @@ class Round:
 
 
 def schedule(
-    catalogue: Sequence[Fault], seed: int, minutes: float, *, disks: bool, only: Sequence[str] = ()
+    catalogue: Sequence[Fault], seed: int, minutes: float, *, able: Collection[str], only: Sequence[str] = ()
 ) -> list[Round]:
-    """The rounds of a campaign. ``only``: faults by name; ``disks``: whether disks can be made full."""
+    """The rounds of a campaign. ``only``: faults by name; ``able``: what the machine allows."""
     chosen = [fault for fault in catalogue if not only or fault.name in only]
-    chosen = [fault for fault in chosen if disks or not fault.needs_disks]
+    chosen = [fault for fault in chosen if not fault.needs or fault.needs in able]
     quick = minutes < QUICK_MINUTES
     if quick and not only:
         chosen = [fault for fault in chosen if fault.quick_seconds]

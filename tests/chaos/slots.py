@@ -22,13 +22,16 @@ MOST_BYTES = {"gateway": 250 * MIB, "writer": 300 * MIB, "api": 250 * MIB}
 
 @dataclass(slots=True)
 class Slot:
-    """One place. ``held``: it stays empty until it is let go. ``ordered``: its end is somebody's doing."""
+    """One place. ``held``: it stays empty until it is let go. ``ordered``: its end is somebody's doing.
+    ``lasting``: it stays for the whole campaign.
+    """
 
     role: str
     number: int
     settings: dict[str, str]
     port: int = field(default_factory=free_port)
     process: Process | None = None
+    lasting: bool = True
     held: bool = False
     ordered: bool = False
     extra: dict[str, str] = field(default_factory=dict)

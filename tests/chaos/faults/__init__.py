@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from tests.chaos.faults import (
     brokers,
+    clocks,
     commits,
     database,
     deletes,
+    disks,
     endings,
     killed,
+    logs,
+    moments,
     network,
     poison,
+    upkeep,
     writers,
 )
 from tests.chaos.faults.fault import Fault
@@ -25,7 +30,12 @@ FAULTS: tuple[Fault, ...] = (
     *database.FAULTS,
     *writers.FAULTS,
     *poison.FAULTS,
+    *disks.FAULTS,
     *network.FAULTS,
+    *upkeep.FAULTS,
+    *moments.FAULTS,
+    *clocks.FAULTS,
+    *logs.FAULTS,
     *endings.FAULTS,
     *deletes.FAULTS,
 )

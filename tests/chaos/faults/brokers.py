@@ -86,7 +86,12 @@ async def _judge(scene: Scene, began_at: float, ended_at: float, back_at: float)
     answered = {each.status for each in scene.tally.tries if began_at < each.ended_at < back_at}
     if back_at - began_at > ANSWER_SECONDS + ROOM_SECONDS:
         scene.must(503 in answered, f"an outage of {back_at - began_at:.0f} s was never answered with 503")
-    slowest = max((each.seconds for each in tries), default=0.0)
+    waited = (
+        each.ended_at - max(each.began_at, began_at)
+        for each in scene.tally.tries
+        if each.began_at < ended_at and each.ended_at > began_at
+    )
+    slowest = max(waited, default=0.0)
     scene.remarks.append(f"slowest answer {slowest:.1f} s")
     scene.must(
         slowest <= ANSWER_SECONDS + ROOM_SECONDS, f"an answer took {slowest:.1f} s while Kafka was away"

@@ -9,6 +9,11 @@ from typing import Any
 from tests.chaos.content import Mixture
 from tests.chaos.scene import Scene
 
+# Why a fault is left out, by what it needs.
+WHY_NOT = {
+    "disks": "mounting small file systems is not permitted here",
+    "clock": "Debian's libfaketime cannot be fetched here",
+}
 Strike = Callable[[Scene, float], Coroutine[Any, Any, None]]
 
 
@@ -18,7 +23,7 @@ class Fault:
 
     ``row``: the family that the report lists it under; ``seconds``: how long it strikes alone in a whole
     campaign; ``quick_seconds``: in the short form (0: left out there); ``mixes``: whether it may strike
-    beside others; ``needs_disks``: only where the servers' folders are file systems of their own.
+    beside others; ``needs``: what this machine must allow for it (``WHY_NOT``).
     """
 
     name: str
@@ -27,5 +32,5 @@ class Fault:
     seconds: float
     quick_seconds: float = 0.0
     mixes: bool = True
-    needs_disks: bool = False
+    needs: str = ""
     mixture: Mixture | None = None

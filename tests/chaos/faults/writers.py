@@ -30,13 +30,13 @@ async def rebalance_storm(scene: Scene, seconds: float) -> None:
     extra: list[Slot] = []
     try:
         while True:
-            slot = Slot("writer", 10 + len(extra), dict(slots.of("writer")[0].settings))
+            slot = Slot("writer", 10 + len(extra), dict(slots.of("writer")[0].settings), lasting=False)
             extra.append(slot)
             slots.every.append(slot)
             await slots.begin(slot)
             scene.strike("writer started", slot=slot.name)
             await asyncio.sleep(_EVERY_SECONDS / 2)
-            victim = scene.any_of("writer")
+            victim = scene.random.choice(slots.of("writer"))
             if not victim.held and victim.kill():
                 scene.strike("writer killed", slot=victim.name)
             # An extra place that was emptied stays empty: writers come, and go for good.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from tests.chaos.faults import FAULTS
 from tests.chaos.schedule import schedule
 
+ALL = ("disks", "clock")
+
 
 def names(seed: int, minutes: float) -> list[tuple[str, float]]:
-    return [(r.title, r.seconds) for r in schedule(FAULTS, seed, minutes, disks=True)]
+    return [(r.title, r.seconds) for r in schedule(FAULTS, seed, minutes, able=ALL)]
 
 
 def test_the_same_seed_draws_the_same_rounds_and_another_seed_others() -> None:
@@ -16,7 +18,7 @@ def test_the_same_seed_draws_the_same_rounds_and_another_seed_others() -> None:
 
 
 def test_every_fault_strikes_alone_before_any_are_mixed() -> None:
-    rounds = schedule(FAULTS, 1, 30, disks=True)
+    rounds = schedule(FAULTS, 1, 30, able=ALL)
     assert [r.title for r in rounds[: len(FAULTS)]] == [fault.name for fault in FAULTS]
     mixed = rounds[len(FAULTS) :]
     assert mixed
@@ -25,16 +27,16 @@ def test_every_fault_strikes_alone_before_any_are_mixed() -> None:
 
 
 def test_the_faults_alone_leave_time_for_mixtures() -> None:
-    alone = [r for r in schedule(FAULTS, 1, 30, disks=True) if r.alone]
+    alone = [r for r in schedule(FAULTS, 1, 30, able=ALL) if r.alone]
     assert sum(r.seconds for r in alone) < 30 * 60 * 0.75
 
 
 def test_the_short_form_is_short() -> None:
-    rounds = schedule(FAULTS, 1, 2, disks=False)
+    rounds = schedule(FAULTS, 1, 2, able=())
     assert 30 < sum(r.seconds for r in rounds) < 100
-    assert not any(fault.needs_disks for r in rounds for fault in r.faults)
+    assert not any(fault.needs for r in rounds for fault in r.faults)
 
 
 def test_one_fault_can_be_asked_for() -> None:
-    rounds = schedule(FAULTS, 1, 2, disks=True, only=["Kafka killed"])
+    rounds = schedule(FAULTS, 1, 2, able=ALL, only=["Kafka killed"])
     assert [r.title for r in rounds] == ["Kafka killed"]
