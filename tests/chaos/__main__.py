@@ -6,6 +6,7 @@ Exit codes: 0; 1 where a round failed; 2 where the campaign could not be held at
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import shutil
 import sys
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from rich.console import Console
 
@@ -54,6 +56,8 @@ def chaos(
         raise typer.BadParameter(f"no such fault: {', '.join(sorted(unknown))}")
     if not plan:
         enter_namespace(sys.argv[1:])
+    # The code of maintenance runs in this process too, and has a log of its own.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     chosen = secrets.randbelow(10**6) if seed is None else seed
     able = {"disks", "clock"} if plan else _abilities(output)
     rounds = schedule(FAULTS, chosen, minutes, able=able, only=wanted)

@@ -50,31 +50,31 @@ async def clock_off(scene: Scene, seconds: float) -> None:
     library = scene.ground.library
     assert library is not None
     deadline = time.monotonic() + seconds
-    wanted = [(slot, hours) for slot in _one_of_each(scene) for hours in (1, -1)]
+    wanted = [(scene.any_of(role), (1, -1)) for role in ("gateway", "writer", "api")]
     if not scene.alone:
         wanted = [scene.random.choice(wanted)]
-    each_seconds = max(_LEAST_SECONDS, seconds / len(wanted) - 5)
-    for slot, hours in wanted:
-        if time.monotonic() > deadline:
-            return
+    for slot, ways in wanted:
         async with slot.lock:
             try:
-                await scene.ground.slots.again(
-                    slot,
-                    LD_PRELOAD=str(library),
-                    FAKETIME=f"{hours * _HOUR:+d}s",
-                    FAKETIME_DONT_FAKE_MONOTONIC="1",
-                )
-                scene.strike("clock an hour off", slot=slot.name, hours=hours)
-                if slot.role == "api":
-                    await _tokens(scene, slot, hours)
-                await scene.pause(each_seconds, each_seconds)
+                for hours in ways:
+                    if time.monotonic() > deadline:
+                        return
+                    await _off(scene, slot, hours, library)
             finally:
                 await scene.ground.slots.again(slot)
 
 
-def _one_of_each(scene: Scene) -> list[Slot]:
-    return [scene.any_of(role) for role in ("gateway", "writer", "api")]
+async def _off(scene: Scene, slot: Slot, hours: int, library: Path) -> None:
+    await scene.ground.slots.again(
+        slot,
+        LD_PRELOAD=str(library),
+        FAKETIME=f"{hours * _HOUR:+d}s",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+    )
+    scene.strike("clock an hour off", slot=slot.name, hours=hours)
+    if slot.role == "api":
+        await _tokens(scene, slot, hours)
+    await scene.pause(_LEAST_SECONDS, 2 * _LEAST_SECONDS)
 
 
 async def _tokens(scene: Scene, slot: Slot, hours: int) -> None:

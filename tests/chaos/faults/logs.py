@@ -18,13 +18,16 @@ from schema.topics import ensure_topics
 from tests.chaos import oracle
 from tests.chaos.faults.fault import Fault
 from tests.chaos.scene import Scene, end_offsets
+from tests.chaos.waiting import until
 from tests.support.topics import delete_topics
 
 ROW = "the log recreated"
 _DRAIN_SECONDS = 60.0
 _YOUNG_SECONDS = (0.3, 4.0)
 _NOTICED_SECONDS = 60.0
+_OUTGROWN_SECONDS = 6.0
 LOUD = "a new epoch begins"
+_STANDS = "SELECT partition, next_offset FROM partition_offsets WHERE topic = %s"
 _EPOCHS = "SELECT partition, epoch FROM partition_offsets WHERE topic = %s"
 
 
@@ -46,7 +49,10 @@ async def log_recreated(scene: Scene, seconds: float) -> None:
 
 
 async def tail_lost(scene: Scene, seconds: float) -> None:
-    """Kafka's folder put back to what it was some seconds ago."""
+    """Kafka's folder put back to what it was a moment ago, and events waiting for it to come back.
+
+    A short tail is the worse one: the log may have outgrown it before any writer looks again.
+    """
     deadline = time.monotonic() + seconds
     ground = scene.ground
     log = ground.kafka.data_directory / "log"
@@ -56,17 +62,34 @@ async def tail_lost(scene: Scene, seconds: float) -> None:
             await asyncio.to_thread(ground.kafka.stop)
             await asyncio.to_thread(_copied, log, kept)
             await asyncio.to_thread(ground.kafka.start)
-        await scene.pause(4, 6)
+        await scene.pause(0.5, 3)
         async with ground.kafka_lock:
             before = await _stilled(scene)
             scene.strike("tail of the log lost")
             await asyncio.to_thread(ground.kafka.kill)
             await asyncio.to_thread(_copied, kept, log)
-            await asyncio.to_thread(ground.kafka.start)
-        scene.load.go_on()
+            await _outgrown(scene)
         await _noticed(scene, before)
         if time.monotonic() + 30 > deadline:
             return
+
+
+async def _outgrown(scene: Scene) -> None:
+    """Start Kafka, and let no writer see it before its log is as long as it was."""
+    ground = scene.ground
+    path = ground.paths["writer-kafka"]
+    stands = await asyncio.to_thread(_stands, ground.dsn, ground.topics.events)
+    path.freeze()
+    try:
+        scene.load.go_on()
+        await asyncio.to_thread(ground.kafka.start)
+
+        async def outgrown() -> bool:
+            return all(end > stands.get(place, 0) for place, end in (await end_offsets(ground)).items())
+
+        await until(outgrown, _OUTGROWN_SECONDS)
+    finally:
+        path.thaw()
 
 
 async def _stilled(scene: Scene) -> dict[int, int]:
@@ -97,6 +120,11 @@ async def _noticed(scene: Scene, before: dict[int, int]) -> None:
         await asyncio.sleep(0.2)
     said = any(LOUD in each.log() for each in ground.slots.weir.processes if each.role == "writer")
     scene.must(said, "a new epoch began in silence")
+
+
+def _stands(dsn: str, topic: str) -> dict[int, int]:
+    with psycopg.connect(dsn, connect_timeout=10) as connection:
+        return dict(connection.execute(_STANDS, [topic]).fetchall())
 
 
 def _epochs(dsn: str, topic: str) -> dict[int, int]:

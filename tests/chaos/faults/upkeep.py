@@ -1,9 +1,8 @@
 """Maintenance without a pause, and chunks dropped, under load.
 
 The fault takes maintenance's lock and does, with the code of Weir's own maintenance, all that it does, in a
-loop instead of every few minutes; meanwhile the retention grows shorter day by day, so that chunks are dropped
-under events that still come for them. A step that meets a deadlock fails and has its turn again, as it does
-in the writer.
+loop instead of every few minutes; meanwhile the retention grows shorter day by day, so that chunks go under
+events that still come for them. A step that meets a deadlock fails and has its turn again, as in the writer.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ OLDEST_DAYS, YOUNGEST_DAYS = 30, 21
 _LOCK_SECONDS = 20.0
 _END_HOLDER = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'weir_maintenance'
-AND pid <> pg_backend_pid()
+AND pid <> %s
 """
 _BELOW = """
 SELECT (SELECT raw_floor FROM store_state),
@@ -65,7 +64,14 @@ async def maintenance_without_pause(scene: Scene, seconds: float) -> None:
         while time.monotonic() < deadline:
             try:
                 await _held(scene, deadline, seconds)
-            except (Unavailable, asyncpg.PostgresError):
+            except (
+                Unavailable,
+                OSError,
+                TimeoutError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                psycopg.Error,
+            ):
                 # Another fault has the database just now.
                 await scene.pause(0.5, 1.0)
     finally:
@@ -110,17 +116,18 @@ async def _step(scene: Scene, name: str, work: Awaitable[None]) -> None:
 
 async def _locked(scene: Scene, connection: Connection) -> bool:
     deadline = time.monotonic() + _LOCK_SECONDS
+    ours = connection.get_server_pid()
     while time.monotonic() < deadline:
         if await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_MAINTENANCE):
             return True
-        await asyncio.to_thread(_end_holder, scene.ground.dsn)
+        await asyncio.to_thread(_end_holder, scene.ground.dsn, ours)
         await asyncio.sleep(0.05)
     return False
 
 
-def _end_holder(dsn: str) -> None:
+def _end_holder(dsn: str, ours: int) -> None:
     with psycopg.connect(dsn, autocommit=True, connect_timeout=10) as connection:
-        connection.execute(_END_HOLDER)
+        connection.execute(_END_HOLDER, [ours])
 
 
 async def _judge(scene: Scene, tally: Tally) -> None:
