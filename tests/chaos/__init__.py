@@ -5,5 +5,5 @@
 processes and their supervisor), ``ground`` (all that is broken, and the proxies between), ``content`` (what
 is sent; pure), ``journal`` (every request with its answer), ``load`` (who sends), ``waiting``, ``scene`` (a
 round, as a fault sees it), ``faults`` (a file a family), ``oracle`` and ``surfaces`` (what must hold),
-``campaign`` (round after round), ``report`` (table and JSON).
+``campaign`` (round after round), ``report`` (table and JSON), ``page`` (Markdown).
 """

@@ -14,12 +14,13 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import structlog
 import typer
 from rich.console import Console
 
 from schema.errors import Unavailable
-from tests.chaos import campaign, report
+from tests.chaos import campaign, oracle, report
 from tests.chaos.campaign import Result
 from tests.chaos.faults import FAULTS
 from tests.chaos.faults.clocks import LIBRARY, fetched
@@ -27,10 +28,13 @@ from tests.chaos.faults.fault import WHY_NOT
 from tests.chaos.ground import prepared
 from tests.chaos.journal import journal_in
 from tests.chaos.mounts import enter_namespace, in_namespace
+from tests.chaos.page import figures, filled
 from tests.chaos.schedule import WHOLE_MINUTES, Round, schedule
 from tests.chaos.slots import Slots
 
 BROKEN = 2
+# For ending everything.
+CLOSING_SECONDS = 10.0
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
@@ -48,6 +52,7 @@ def chaos(
     output: Annotated[Path, typer.Option(help="Folder of the JSON, the requests and the logs.")] = Path(
         "chaos-results"
     ),
+    page: Annotated[Path | None, typer.Option(help="A page that the figures are written into.")] = None,
     plan: Annotated[bool, typer.Option(help="Only print what would strike.")] = False,
 ) -> None:
     """Break everything that can break under load, and count what was promised."""
@@ -75,6 +80,9 @@ def chaos(
     except Unavailable as error:
         console.print(f"[red]no campaign:[/red] {error}")
         code = BROKEN
+    if page is not None and code != BROKEN:
+        found = orjson.loads((output / "chaos.json").read_bytes())
+        page.write_text(filled(page.read_text(encoding="utf-8"), figures(found)), encoding="utf-8")
     raise typer.Exit(code)
 
 
@@ -108,9 +116,12 @@ async def _held(
         async with prepared(logs, small_disks=in_namespace(), library=_library(output)) as ground:
             slots = ground.slots
             console.print(f"ready after {time.monotonic() - began_at:.0f} s")
-            await campaign.run(ground, journal, rounds, seed, began_at + minutes * 60, told)
+            await campaign.run(ground, journal, rounds, seed, began_at + minutes * 60 - CLOSING_SECONDS, told)
+            closing = await asyncio.to_thread(oracle.wrong_rollups, ground.dsn, None)
     report.show(console, results, seed, slots)
-    failed = any(result.failures for result in results)
+    if closing:
+        console.print(f"[red]over all rounds:[/red] {closing}")
+    failed = bool(closing) or any(result.failures for result in results)
     console.print(
         f"written: {output}; the same again: --seed {seed}" + ("" if failed else "; nothing was lost")
     )

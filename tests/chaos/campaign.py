@@ -12,7 +12,7 @@ import random
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
@@ -23,7 +23,7 @@ from tests.chaos.journal import ACCEPTED, Journal
 from tests.chaos.load import Load
 from tests.chaos.oracle import Verdict
 from tests.chaos.scene import Scene, end_offsets
-from tests.chaos.schedule import Round
+from tests.chaos.schedule import Round, shortened
 from tests.chaos.waiting import until
 from tests.support.processes import make_bucket
 
@@ -61,8 +61,11 @@ async def run(
 ) -> list[Result]:
     """All rounds that the time allows. ``told`` hears of each when it is over."""
     results: list[Result] = []
-    for each in rounds:
-        if time.monotonic() + each.seconds > deadline and results:
+    for place, planned in enumerate(rounds):
+        overhead = sum(r.seconds - r.round.seconds for r in results) / len(results) if results else 12.0
+        left = deadline - time.monotonic()
+        each = replace(planned, seconds=shortened(rounds[place:], left, overhead))
+        if each.seconds + overhead > left and results:
             break
         result = await _round(ground, journal, each, seed)
         results.append(result)

@@ -61,9 +61,9 @@ def judged(dsn: str, tally: Tally) -> Verdict:
 
 
 def wrong_rollups(dsn: str, bucket_id: str | None) -> str:
-    """What is wrong with the rollups of a bucket (None: of all), or nothing."""
+    """What is wrong with the rollups of a bucket (None: of all that are not being purged), or nothing."""
     try:
-        oracle.check_rollups(dsn, bucket_id)
+        oracle.check_rollups(dsn, bucket_id, living=True)
     except AssertionError as error:
         return str(error)
     return ""

@@ -17,6 +17,8 @@ QUICK_MINUTES = 5.0
 WHOLE_MINUTES = 30.0
 _MIXED_SECONDS = 30.0
 _QUICK_MIXED_SECONDS = 8.0
+# What is left of the time is for mixtures.
+_SHARE_ALONE = 0.8
 # More than any campaign has time for.
 _MIXED_ROUNDS_A_MINUTE = 3
 
@@ -52,16 +54,24 @@ def schedule(
     quick = minutes < QUICK_MINUTES
     if quick and not only:
         chosen = [fault for fault in chosen if fault.quick_seconds]
-    scale = 1.0 if quick else min(1.0, minutes / WHOLE_MINUTES)
-    lengths = [
-        ((fault.quick_seconds or fault.seconds) if quick else max(8.0, fault.seconds * scale))
-        for fault in chosen
-    ]
     alone = [
-        Round(number, (fault,), length)
-        for number, (fault, length) in enumerate(zip(chosen, lengths, strict=True), 1)
+        Round(number, (fault,), (fault.quick_seconds or fault.seconds) if quick else fault.seconds)
+        for number, fault in enumerate(chosen, 1)
     ]
     return alone + _mixed(chosen, seed, minutes, len(alone) + 1, quick=quick)
+
+
+def shortened(rounds: Sequence[Round], seconds: float, overhead_seconds: float) -> float:
+    """How long the first of these may strike, so that all that strike alone fit into the time that is left.
+
+    ``overhead_seconds``: what a round takes beside that, on this machine, today.
+    """
+    first, alone = rounds[0], [each for each in rounds if each.alone]
+    if not first.alone or (first.faults[0].quick_seconds == first.seconds):
+        return first.seconds
+    room = seconds * _SHARE_ALONE - overhead_seconds * len(alone)
+    scale = min(1.0, room / sum(each.seconds for each in alone))
+    return max(min(first.faults[0].least_seconds, first.seconds), first.seconds * scale)
 
 
 def _mixed(chosen: Sequence[Fault], seed: int, minutes: float, first: int, *, quick: bool) -> list[Round]:

@@ -56,10 +56,11 @@ def check(dsn: str, bucket_id: str, acknowledged: set[str], unknown: set[str]) -
     return len(ids)
 
 
-def check_rollups(dsn: str, bucket_id: str | None = None) -> None:
+def check_rollups(dsn: str, bucket_id: str | None = None, *, living: bool = False) -> None:
     """Every rollup equals a recount of the raw rows; stale hours apart, which no reader takes from it.
 
-    ``bucket_id``: of this bucket alone. Below the raw floor there are no rows to recount.
+    ``bucket_id``: of this bucket alone; ``living``: not of keys whose rows are being purged. Below the raw
+    floor there are no rows to recount.
     """
     with psycopg.connect(dsn) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -68,12 +69,12 @@ def check_rollups(dsn: str, bucket_id: str | None = None) -> None:
             ("event_counts_hour", "hour", "name, app, server"),
             ("event_counts_day", "day", "name, app, server"),
         ):
-            wrong = _differences(connection, bucket_id, table, period, dimensions)
+            wrong = _differences(connection, (bucket_id, living), table, period, dimensions)
             assert not wrong, f"{table}: {len(wrong)} counts are wrong, among them {wrong[:3]}"
         # Events without a device are left out of it, and days that are not covered yet.
         wrong = _differences(
             connection,
-            bucket_id,
+            (bucket_id, living),
             "device_counts_day",
             "day",
             "device, name",
@@ -85,7 +86,7 @@ def check_rollups(dsn: str, bucket_id: str | None = None) -> None:
 
 def _differences(
     connection: Database,
-    bucket_id: str | None,
+    asked: tuple[str | None, bool],
     table: str,
     period: str,
     dimensions: str,
@@ -94,6 +95,8 @@ def _differences(
     wanted = (
         "(%(bucket)s::text IS NULL"
         " OR bucket_key = (SELECT bucket_key FROM buckets WHERE bucket_id = %(bucket)s))"
+        " AND (NOT %(living)s OR bucket_key NOT IN"
+        " (SELECT bucket_key FROM bucket_keys WHERE retired_at IS NOT NULL))"
     )
     floor = "(SELECT raw_floor FROM store_state)"
     return connection.execute(
@@ -116,5 +119,5 @@ def _differences(
                 AND time_bucket('1 {"day" if period == "day" else "hour"}', stale.hour)
                   = time_bucket('1 {"day" if period == "day" else "hour"}', period))
         """,
-        {"bucket": bucket_id},
+        {"bucket": asked[0], "living": asked[1]},
     ).fetchall()

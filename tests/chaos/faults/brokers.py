@@ -99,6 +99,6 @@ async def _judge(scene: Scene, began_at: float, ended_at: float, back_at: float)
 
 
 FAULTS = (
-    Fault("Kafka frozen", ROW, kafka_frozen, FROZEN_SECONDS),
+    Fault("Kafka frozen", ROW, kafka_frozen, FROZEN_SECONDS, least_seconds=FROZEN_SECONDS),
     Fault("Kafka killed", ROW, kafka_killed, 30, 8),
 )

@@ -129,4 +129,4 @@ def _expired_token(scene: Scene) -> str:
     return token
 
 
-FAULTS = (Fault("clock an hour off", ROW, clock_off, 48, needs="clock"),)
+FAULTS = (Fault("clock an hour off", ROW, clock_off, 48, least_seconds=40, needs="clock"),)

@@ -106,7 +106,7 @@ def _terminate(dsn: str, most: int) -> int:
 
 
 FAULTS = (
-    Fault("PostgreSQL frozen", ROW, postgres_frozen, _FROZEN_SECONDS),
+    Fault("PostgreSQL frozen", ROW, postgres_frozen, _FROZEN_SECONDS, least_seconds=12),
     Fault("PostgreSQL killed", ROW, postgres_killed, 24, 6),
     Fault("backend terminated", ROW, backends_terminated, 20, 4),
 )

@@ -23,7 +23,8 @@ class Fault:
 
     ``row``: the family that the report lists it under; ``seconds``: how long it strikes alone in a whole
     campaign; ``quick_seconds``: in the short form (0: left out there); ``mixes``: whether it may strike
-    beside others; ``needs``: what this machine must allow for it (``WHY_NOT``).
+    beside others; ``needs``: what this machine must allow for it (``WHY_NOT``);
+    ``least_seconds``: it proves nothing in less, however short the time.
     """
 
     name: str
@@ -33,4 +34,5 @@ class Fault:
     quick_seconds: float = 0.0
     mixes: bool = True
     needs: str = ""
+    least_seconds: float = 8.0
     mixture: Mixture | None = None

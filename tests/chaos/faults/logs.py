@@ -139,5 +139,5 @@ def _copied(source: Path, target: Path) -> None:
 
 FAULTS = (
     Fault("log recreated", ROW, log_recreated, 40, mixes=False),
-    Fault("tail of the log lost", ROW, tail_lost, 30, mixes=False),
+    Fault("tail of the log lost", ROW, tail_lost, 10, mixes=False),
 )

@@ -66,5 +66,5 @@ def _on_every_path(way: Way, most_seconds: float) -> Strike:
 FAULTS = (
     Fault("latency", ROW, _on_every_path(_latency, 3.0), 30, 4),
     Fault("connections reset", ROW, _on_every_path(_resets, 3.0), 30, 4),
-    Fault("black hole", ROW, _on_every_path(_black_hole, _HOLE_SECONDS), 70),
+    Fault("black hole", ROW, _on_every_path(_black_hole, _HOLE_SECONDS), 70, least_seconds=40),
 )

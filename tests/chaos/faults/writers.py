@@ -98,6 +98,6 @@ def _refusals(log: str) -> int:
 
 
 FAULTS = (
-    Fault("rebalance storm", STORM_ROW, rebalance_storm, 45),
-    Fault("zombie writer", ZOMBIE_ROW, zombie_writer, 34),
+    Fault("rebalance storm", STORM_ROW, rebalance_storm, 45, least_seconds=20),
+    Fault("zombie writer", ZOMBIE_ROW, zombie_writer, 34, least_seconds=18),
 )
