@@ -9,6 +9,9 @@ is read again is recognised by the events' identities, so nothing is counted twi
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -21,6 +24,8 @@ from schema.records import record_identity
 from schema.settings import WriterSettings
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _SQL_STANDING = """
 WITH made AS (
@@ -50,19 +55,37 @@ class Assignment:
         self._metrics = metrics
         self._reader: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
+        self._found: dict[int, tuple[int, bytes]] = {}
+
+    def last_found(self, partition: int) -> tuple[int, bytes] | None:
+        """(offset, identity) of the record before the last ``standing``, if the log has one there."""
+        return self._found.get(partition)
 
     async def standing(self, partition: int) -> Standing:
         """Where to go on, once the log has been checked. Raises Unavailable."""
-        async with self._lock:
-            try:
-                async with asyncio.timeout(self._settings.kafka_request_seconds * 3):
-                    return await self._standing(TopicPartition(self._settings.kafka_events_topic, partition))
-            except TimeoutError as error:
-                await self._discard_reader()
-                raise Unavailable("Kafka: no answer about the log") from error
-            except Unavailable:
-                await self._discard_reader()
-                raise
+        return await self._answered(self._standing(self._place(partition)))
+
+    async def holds(self, partition: int, offset: int, record_id: bytes) -> bool:
+        """Whether the log has this record there. Raises Unavailable."""
+        _begin, _end, found = await self._answered(self._look(self._place(partition), offset + 1))
+        return found == record_id
+
+    def _place(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._settings.kafka_events_topic, partition)
+
+    async def _answered(self, question: Coroutine[Any, Any, T]) -> T:
+        """One question at a time, within a bound; after a failure with a fresh reader."""
+        with contextlib.closing(question):
+            async with self._lock:
+                try:
+                    async with asyncio.timeout(self._settings.kafka_request_seconds * 3):
+                        return await question
+                except TimeoutError as error:
+                    await self._discard_reader()
+                    raise Unavailable("Kafka: no answer about the log") from error
+                except Unavailable:
+                    await self._discard_reader()
+                    raise
 
     async def _standing(self, place: TopicPartition) -> Standing:
         topic, partition = place.topic, place.partition
@@ -74,6 +97,7 @@ class Assignment:
             raise Unavailable(f"partition {partition} was assigned to another writer too; asking again")
         standing = Standing(row["epoch"], row["next_offset"])
         begin, end, found = await self._look(place, standing.next_offset)
+        self._found.pop(partition, None)
         if standing.next_offset > end or (row["record_id"] and found and row["record_id"] != found):
             what = "is shorter than what was stored" if standing.next_offset > end else "holds other records"
             log.error(
@@ -97,6 +121,8 @@ class Assignment:
             )
             self._metrics.new_epochs.inc()
             return await self._moved(_SQL_SKIP, place, standing, Standing(standing.epoch, begin))
+        if found is not None:
+            self._found[partition] = (standing.next_offset - 1, found)
         return standing
 
     async def _moved(self, sql: str, place: TopicPartition, old: Standing, new: Standing) -> Standing:

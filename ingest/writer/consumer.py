@@ -18,6 +18,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 
 from ingest.writer.assignment import Assignment
 from ingest.writer.batch import FetchedRecord
+from ingest.writer.continuity import Continuity
 from ingest.writer.lane import Lane
 from schema.connections import new_group_consumer, stop_within
 from schema.errors import Unavailable
@@ -40,6 +41,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._settings = settings
         self._metrics = metrics
         self._assignment = assignment
+        self._continuity = Continuity(assignment)
         self._lanes = lanes
         self._consumer: AIOKafkaConsumer | None = None
         self._unprepared: set[int] = set()
@@ -106,13 +108,31 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         except OffsetOutOfRangeError as error:
             self._reprepare(consumer, {place.partition for place in error.args[0]})
             return
+        broken = await self._broken(consumer)
         for place, records in fetched.items():
             partition = place.partition
+            if partition in broken:
+                continue
             self.lane(partition).offer(
                 FetchedRecord(partition, record.offset, record.timestamp, record.value or b"")
                 for record in records
             )
+            self._continuity.read(partition, records[-1].offset, records[-1].value or b"")
         self._observe(consumer)
+
+    async def _broken(self, consumer: AIOKafkaConsumer) -> set[int]:
+        """Partitions whose log may have been replaced while Kafka was silent: prepared again, not read on."""
+        answered_ms = {
+            place.partition: consumer.last_poll_timestamp(place) or 0
+            for place in consumer.assignment()
+            if place.partition not in self._unprepared
+        }
+        broken = await self._continuity.broken(answered_ms)
+        if broken:
+            log.warning("the log may be another one after a silence", partitions=sorted(broken))
+            assigned = {place.partition for place in consumer.assignment()}
+            self._reprepare(consumer, broken & assigned)
+        return broken
 
     def _press(self, consumer: AIOKafkaConsumer) -> None:
         """Pause everything while too much waits for the database; resume at half of it."""
@@ -142,6 +162,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._unprepared -= partitions
         by_lane: dict[Lane, set[int]] = {}
         for partition in partitions:
+            self._continuity.forget(partition)
             by_lane.setdefault(self.lane(partition), set()).add(partition)
             self._metrics.lag.remove(str(partition))
         await asyncio.gather(*(lane.release(some, _RELEASE_SECONDS) for lane, some in by_lane.items()))
@@ -197,6 +218,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             for lane in self._lanes:
                 await lane.release({partition}, 0)
             self.lane(partition).take_over(partition, standing)
+            self._continuity.begin(partition)
             self._unprepared.discard(partition)
             if not self._paused:
                 consumer.resume(place)

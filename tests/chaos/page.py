@@ -26,8 +26,8 @@ def figures(found: dict[str, Any]) -> str:
     gib = machine["memory_bytes"] / 1024**3
     load = machine["load_average"][0]
     lines = [
-        f"{found['ended_at'][:10]}, commit {found['commit']}, seed {found['seed']}, {found['minutes']:g} minutes",
-        f"on {machine['cores']} cores with {gib:.0f} GiB; load average {load:.1f} when it ended. From the",
+        f"{found['ended_at'][:10]}, commit {found['commit']}, seed {found['seed']}:",
+        f"{found['minutes']:g} minutes on {machine['cores']} cores with {gib:.0f} GiB; load average {load:.1f} at its end. From the",
         "fourth column on it is events that are counted; *recovery* is the longest of the fault's rounds.",
         "",
         "| fault | " + " | ".join(_COLUMNS.values()) + " | recovery | verdict |",

@@ -444,6 +444,32 @@ async def test_a_topic_recreated_under_a_running_writer_and_records_that_expired
         assert re.search(r'"records_lost": ?5\b', writer.log()), writer.log()[-2000:]
 
 
+@pytest.mark.timeout(90)
+async def test_a_topic_recreated_while_nobody_looked_and_grown_past_what_was_read(
+    weir: Weir, topic: Topic, admin: AIOKafkaAdminClient, database_dsn: str
+) -> None:
+    """The writer's next fetch finds records behind its offset, of a log that it never read from the start."""
+    bucket_id = weir.credentials.bucket_id
+    writer = await start(weir)
+    for n in range(5):
+        await topic.send(record(events(bucket_id, event(f"{n}"))))
+    await stored(weir, topic)
+    writer.freeze()
+    try:
+        await recreate(admin, topic)
+        async with topic_of(topic.settings) as again:
+            for n in range(5, 17):
+                await again.send(record(events(bucket_id, event(f"{n}"))))
+        # Far below the session's end: the writer keeps its partitions, and nobody tells it anything.
+        await asyncio.sleep(1.5)
+    finally:
+        writer.thaw()
+    await until(lambda: _standing(database_dsn)[1] == 12, 40, "the new log is read")
+    assert _standing(database_dsn) == (2, 12), writer.log()[-2000:]
+    assert oracle.check(database_dsn, bucket_id, {f"{n}" for n in range(17)}, set()) == 17
+    assert "holds other records" in writer.log()
+
+
 def _standing(dsn: str) -> tuple[int, int]:
     with psycopg.connect(dsn) as connection:
         row = connection.execute(
