@@ -27,9 +27,9 @@ def figures(found: dict[str, Any]) -> str:
     load = machine["load_average"][0]
     lines = [
         f"{found['ended_at'][:10]}, commit {found['commit']}, seed {found['seed']}:",
-        f"{found['minutes']:g} minutes on {machine['cores']} cores with {gib:.0f} GiB; load average {load:.1f}",
-        "at its end. From the fourth column on it is events that are counted; *recovery* is the longest of the",
-        "fault's rounds.",
+        f"{found['minutes']:g} minutes on {machine['cores']} cores with {gib:.0f} GiB;",
+        f"load average {load:.1f} at its end. From the fourth column on it is events that are counted;",
+        "*recovery* is the longest of the fault's rounds.",
         "",
         "| fault | " + " | ".join(_COLUMNS.values()) + " | recovery | verdict |",
         "|---|" + "---:|" * (len(_COLUMNS) + 1) + "---|",
