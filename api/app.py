@@ -21,18 +21,20 @@ from api.http.bodies import Allowance
 from api.http.health import Check, add_health_routes
 from api.http.openapi.pages import add_description_routes
 from api.http.problems import door, message_form, response_status_form, success_form
+from api.live.feeds import Feeds
 from api.surfaces.bucket_events import BucketEvents
 from api.surfaces.described.whole import ABOUT, OPERATIONS
 from api.surfaces.device_data import DeviceData
 from api.surfaces.devices import DeviceEvents
 from api.surfaces.node_stats import NodeStats
+from api.surfaces.primus import Primus
 from api.surfaces.registrations import Registrations
 from api.tenancy.log_ends import LogEnds
 from api.watch import add_watch_routes
 from query.execute import Reader, open_reader, pool_options
 from query.sql import Statement
 from schema.connections import Duty, Pool, acquired, close_pool, open_pool
-from schema.metrics import ApiMetrics, DoorMetrics
+from schema.metrics import ApiMetrics, DoorMetrics, LiveMetrics
 from schema.migrations.migrate import newest_revision
 from schema.settings import ApiSettings
 
@@ -91,11 +93,16 @@ def build_app(settings: ApiSettings, parts: Clients, registry: CollectorRegistry
     NodeStats(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
     Registrations(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
     DeviceData(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
+    feeds = Feeds(settings, parts.primary, LiveMetrics(registry))
+    Primus(settings, feeds).add_routes(app)
+    app.on_shutdown.append(lambda _app: feeds.let_go())
+    app.cleanup_ctx.append(lambda _app: feeds.lifetime())
     add_front_routes(app)
     add_watch_routes(app)
     add_description_routes(app, ABOUT, OPERATIONS)
     health = Health(parts, settings)
-    add_health_routes(app, health.checks(), registry, facts=health.facts)
+    checks = [*health.checks(), Check("live_feed", feeds.trouble, required=False)]
+    add_health_routes(app, checks, registry, facts=health.facts)
     return app
 
 

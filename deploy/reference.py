@@ -27,6 +27,7 @@ _METRICS = {
     "Gateway": metrics.GatewayMetrics,
     "Writer": metrics.WriterMetrics,
     "Query API": metrics.ApiMetrics,
+    "Live feed (query API)": metrics.LiveMetrics,
     "Agent": metrics.AgentMetrics,
 }
 

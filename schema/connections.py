@@ -220,6 +220,24 @@ def new_reader(settings: KafkaSettings) -> AIOKafkaConsumer:
     )
 
 
+def new_tail(settings: KafkaSettings) -> AIOKafkaConsumer:
+    """A consumer without a group, for following the end of a topic."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="latest",
+        fetch_max_bytes=4 * 1024 * 1024,
+        # A larger record still arrives, alone; this bounds what is fetched ahead of its reader.
+        max_partition_fetch_bytes=512 * 1024,
+        fetch_max_wait_ms=250,
+        # A topic that was deleted and made anew is found again within this time.
+        metadata_max_age_ms=10_000,
+        request_timeout_ms=int(settings.kafka_request_seconds * 1000),
+        retry_backoff_ms=100,
+    )
+
+
 @contextmanager
 def kafka_errors() -> Iterator[None]:
     """Turn every failure of the Kafka client into Unavailable."""

@@ -133,6 +133,42 @@ class ApiMetrics:
         )
 
 
+class LiveMetrics:
+    """The live feed: what was just accepted, to whoever is connected."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.subscribers = Gauge("weir_live_subscribers", "Connections to the live feed.", registry=registry)
+        self.subscriptions = Gauge(
+            "weir_live_subscriptions", "Buckets followed, each once for each connection.", registry=registry
+        )
+        self.queued_bytes = Gauge(
+            "weir_live_queued_bytes", "Frames that wait for slow subscribers.", registry=registry
+        )
+        self.delivered = Counter(
+            "weir_live_delivered_total",
+            "Events put before a subscriber, once for each of them.",
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "weir_live_dropped_total", "Subscribers let go.", ["reason"], registry=registry
+        )
+        self.shed = Counter("weir_live_shed_total", "Connections not taken.", ["reason"], registry=registry)
+        self.unreadable = Counter(
+            "weir_live_unreadable_total", "Records, or events in them, that make no frame.", registry=registry
+        )
+        self.pauses = Counter(
+            "weir_live_pauses_total", "Times that the topic could not be read on.", registry=registry
+        )
+        self.skipped = Counter(
+            "weir_live_skipped_total",
+            "Times that the feed went on at the topic's end instead of where it was.",
+            registry=registry,
+        )
+        self.reading = Gauge(
+            "weir_live_reading", "1 while the topic is being read for subscribers.", registry=registry
+        )
+
+
 class AgentMetrics:
     """The way from a machine to the gateway. ``kind``: event, node_report."""
 

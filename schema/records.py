@@ -87,6 +87,17 @@ class Record:
     segments: list[Segment]
 
 
+@dataclass(frozen=True, slots=True)
+class EventFields:
+    """What an event's tail holds. Moments in microseconds since 1970; ``data``: JSON text, as it was sent."""
+
+    observed_at: int
+    event_id: str
+    received_at: int
+    device: str
+    data: bytes
+
+
 def postgres_moment(unix_microseconds: int) -> int:
     """Microseconds since 1970 to microseconds since 2000, PostgreSQL's epoch."""
     return unix_microseconds - POSTGRES_EPOCH_MICROSECONDS
@@ -316,6 +327,27 @@ def event_identities(tails: list[bytes]) -> tuple[list[int], list[bytes]]:
 def event_id(tail: bytes) -> bytes:
     """The id of an event's tail, in UTF-8."""
     return event_identity(tail)[1][16:]
+
+
+def decode_event(tail: bytes) -> EventFields:
+    """An event's tail, taken apart. Raises Invalid."""
+    moment, identity = event_identity(tail)
+    start = len(identity)
+    _, received, device_bytes = _unpack_moment(tail, start)
+    device_end = start + _MOMENT_LENGTH.size + device_bytes
+    data_start = device_end + _LENGTH_JSONB.size
+    try:
+        event_id = identity[_MOMENT_LENGTH.size :].decode()
+        device = tail[start + _MOMENT_LENGTH.size : device_end].decode()
+    except UnicodeDecodeError as error:
+        raise Invalid(f"event: {error}") from error
+    return EventFields(
+        moment + POSTGRES_EPOCH_MICROSECONDS,
+        event_id,
+        received + POSTGRES_EPOCH_MICROSECONDS,
+        device,
+        tail[data_start:],
+    )
 
 
 def well_formed(kind: int, tail: bytes) -> bool:

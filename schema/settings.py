@@ -273,8 +273,36 @@ class AccountSettings(SettingsGroup):
     )
 
 
+class LiveSettings(SettingsGroup):
+    """The live feed: how many may follow, and how far behind one may be."""
+
+    live_connections: int = Field(
+        2_000, ge=1, description="Subscribers that one process holds at one time; a further one is dropped."
+    )
+    live_subscriptions: int = Field(50, ge=1, description="Buckets that one subscriber follows at most.")
+    live_message_bytes: int = Field(16 * KIB, ge=1 * KIB, description="A subscriber's message at most.")
+    live_queue_bytes: int = Field(
+        1 * MIB, ge=64 * KIB, description="Events that wait for one subscriber; beyond it, it is dropped."
+    )
+    live_all_queues_bytes: int = Field(
+        64 * MIB, ge=1 * MIB, description="The same for all together; beyond it, the slowest is dropped."
+    )
+    live_confirm_seconds: float = Field(
+        10.0, gt=0, le=30, description="How often it is asked again whether a subscriber still may."
+    )
+    live_outage_seconds: float = Field(
+        300.0, ge=0, description="How long a subscriber is served while the database does not answer."
+    )
+
+
 class ApiSettings(
-    LogSettings, KafkaSettings, DatabaseSettings, TenancySettings, MailSettings, AccountSettings
+    LogSettings,
+    KafkaSettings,
+    DatabaseSettings,
+    TenancySettings,
+    MailSettings,
+    AccountSettings,
+    LiveSettings,
 ):
     """The query API."""
 

@@ -29,8 +29,13 @@ from schema.identities import (
 _DAY_MICROSECONDS = 86_400 * 1_000_000
 _NO_TOKEN = frozenset({"", "null", "undefined"})
 
+_NOT_EXPIRED = "token.expires_at > now()"
+_NOT_EXPIRED_OR_RENEWABLE = """(
+            token.expires_at > now() OR refresh.refresh_token_id IS NOT NULL AND refresh.replaced_at IS NULL
+            AND (refresh.expires_at IS NULL OR refresh.expires_at > now())
+        )"""
 # What makes a credential stand: the one place that says it. $1: digest, $2: whether it is a key.
-STANDING_CREDENTIAL = """
+_STANDING = """
 WITH credential AS (
     SELECT token.secret_sha256, coalesce(token.user_id, key.user_id) AS user_id, key.scope,
         key.bucket_id AS key_bucket_id
@@ -38,7 +43,7 @@ WITH credential AS (
     LEFT JOIN refresh_tokens AS refresh USING (refresh_token_id)
     LEFT JOIN api_keys AS key ON key.key_id = token.key_id
     WHERE NOT $2::boolean AND token.secret_sha256 = $1::bytea
-        AND token.revoked_at IS NULL AND token.expires_at > now()
+        AND token.revoked_at IS NULL AND {life}
         AND refresh.revoked_at IS NULL AND key.revoked_at IS NULL
     UNION ALL
     SELECT secret_sha256, user_id, scope, bucket_id
@@ -46,6 +51,9 @@ WITH credential AS (
     WHERE $2::boolean AND secret_sha256 = $1::bytea AND revoked_at IS NULL
 )
 """
+STANDING_CREDENTIAL = _STANDING.format(life=_NOT_EXPIRED)
+# The same where only a call could renew a token: an expired one stands as long as its refresh token would.
+RENEWABLE_CREDENTIAL = _STANDING.format(life=_NOT_EXPIRED_OR_RENEWABLE)
 # One row if the credential stands, none if it does not. $3: bucket id.
 _RESOLVE = f"""
 {STANDING_CREDENTIAL}

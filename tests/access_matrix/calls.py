@@ -347,6 +347,12 @@ def _agents() -> list[Call]:
     ]
 
 
+def _live() -> list[Call]:
+    """Over its WebSocket each bucket is asked for by itself: ``tests/integration/access/test_live.py``."""
+    problem = "type title status detail request_id"
+    return [Call("api", "GET", "/primus", "connect", Form.PROBLEM, problem, 426, "no WebSocket")]
+
+
 def _ends() -> list[Call]:
     return [
         Call("api", "DELETE", f"{_DATA}/events/delete_all", "delete", Form.MSG, "[]", body={}),
@@ -363,5 +369,6 @@ CALLS = (
     *_devices(),
     *_sending(),
     *_agents(),
+    *_live(),
     *_ends(),
 )

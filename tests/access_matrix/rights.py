@@ -17,6 +17,7 @@ _TABLE = """
 right     nobody outside member user wadmin wowner admin owner root  kI   kR   kA   tI   tR   tA   kX   oI   oR   oA   uA   xA   rR   rA
 open      ok     ok      ok     ok   ok     ok     ok    ok    ok    ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok
 person    401    ok      ok     ok   ok     ok     ok    ok    ok    403  403  403  403  403  403  403  403  403  403  403  403  403  403
+connect   401    ok      ok     ok   ok     ok     ok    ok    ok    ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok   ok
 list      401    ok      ok     ok   ok     ok     ok    ok    ok    403  ok   ok   403  ok   ok   ok   403  ok   ok   ok   ok   ok   ok
 read      401    403     ok     ok   ok     ok     ok    ok    ok    403  ok   ok   403  ok   ok   403  403  ok   ok   ok   403  ok   ok
 belong    401    403     ok     ok   ok     ok     ok    ok    ok    403  403  403  403  403  403  403  403  403  403  403  403  403  403
@@ -35,6 +36,7 @@ unnamed-s 401    401     401    401  401    401    401   401   401   ok   403  o
 MEANINGS = {
     "open": "anybody, whatever is sent along",
     "person": "a signed-in user, for what is his own",
+    "connect": "whoever has a credential that stands; what he may follow is asked with each bucket",
     "list": "whoever may read anything, for what he may read",
     "read": "whoever reads the bucket",
     "belong": "people of the bucket: members, plan, what one leaves there",

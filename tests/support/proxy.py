@@ -1,9 +1,10 @@
 """A TCP proxy before a server that is to be slow, frozen, or cut off at the worst moment.
 
 It runs in a thread of its own, so that a test may block while it works. What it does to the connections is
-switched from the test: `freeze` (nothing passes either way, connections stay open), `thaw`, `delay_seconds`
-(everything takes that much longer, each way), `cut` (all of them end), and `lose_answer_to` (the next message
-with these bytes reaches the server; its answer is lost with the connection).
+switched from the test: `lead_to` (another server from now on), `freeze` (nothing passes either way,
+connections stay open), `thaw`, `delay_seconds` (everything takes that much longer, each way), `cut` (all of
+them end), and `lose_answer_to` (the next message with these bytes reaches the server; its answer is lost with
+the connection).
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ class Proxy:
 
     def thaw(self) -> None:
         self._loop.call_soon_threadsafe(self._open.set)
+
+    def lead_to(self, port: int) -> None:
+        """Where connections from now on go."""
+        self._server_port = port
 
     def cut(self) -> None:
         self._loop.call_soon_threadsafe(self._cut)

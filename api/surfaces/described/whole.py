@@ -15,6 +15,7 @@ from api.surfaces.described import (
     node_stats,
     oauth,
     people,
+    primus,
     registrations,
 )
 
@@ -40,6 +41,7 @@ body may come with `Content-Encoding: gzip`, `deflate` or `zstd`.""",
         device_data.TAG: "Events of a stream, by rules and filters over their data. Refusals are RFC 9457.",
         node_stats.TAG: "Uptime and latency of nodes. Refusals are `{success: false, message}`.",
         registrations.TAG: "Devices registered, nodes retired. Refusals are RFC 9457.",
+        primus.TAG: "Events as they are accepted, over a WebSocket. Refusals are RFC 9457.",
         **fittings.TAGS,
     },
 )
@@ -53,6 +55,7 @@ OPERATIONS = (
     *device_data.OPERATIONS,
     *node_stats.OPERATIONS,
     *registrations.OPERATIONS,
+    *primus.OPERATIONS,
     *fittings.OPERATIONS,
     *fittings.BROWSER,
 )
