@@ -26,7 +26,7 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsa
 
 # Options of the conformance run: make conformance CONFORMANCE="--seeds 1,2,3 --examples 100"
 CONFORMANCE ?=
-.PHONY: help setup run up down test check format lock fuzz bench chaos conformance clean
+.PHONY: help setup run up down test check format lock fuzz bench plots chaos conformance clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
