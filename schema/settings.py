@@ -255,7 +255,7 @@ class AccountSettings(SettingsGroup):
         "open", description="Whether anybody may register, or only whom a bucket has invited."
     )
     access_token_seconds: int = Field(900, ge=1, le=3600, description="Life of an access token.")
-    session_seconds: int = Field(
+    console_session_seconds: int = Field(
         30 * DAY_SECONDS, ge=60, description="Life of a session of the console that nobody uses."
     )
     mail_token_seconds: int = Field(3600, ge=60, description="Life of what is mailed to reset a password.")

@@ -85,7 +85,7 @@ class TokenStore:
         self._pool = pool
         self._acquire_seconds = settings.database_connect_seconds
         self._life = timedelta(seconds=settings.access_token_seconds)
-        self._session_life = timedelta(seconds=settings.session_seconds)
+        self._session_life = timedelta(seconds=settings.console_session_seconds)
 
     async def refreshed(self, refresh_token: str) -> Tokens:
         """The grant ``refresh_token``. Raises Denied (400), Unavailable."""

@@ -41,6 +41,16 @@ def test_every_setting_says_what_it_is() -> None:
     assert not silent
 
 
+def test_a_setting_of_several_processes_is_one_setting() -> None:
+    """Processes that share an environment must not each read something else out of the same variable."""
+    meanings: dict[str, set[str]] = {}
+    for process, group in reference._PROCESSES.items():
+        # For `weir up` an address that is not given means a server that it starts.
+        for name, field in group.model_fields.items() if process != "weir up" else ():
+            meanings.setdefault(name, set()).add(f"{field.annotation} {field.default!r}")
+    assert not {name: found for name, found in meanings.items() if len(found) > 1}
+
+
 def packages() -> list[Path]:
     """Folders of ours that hold modules."""
     return sorted(
