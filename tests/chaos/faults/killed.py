@@ -5,11 +5,20 @@ from __future__ import annotations
 import time
 
 from tests.chaos.faults.fault import Fault
+from tests.chaos.faults.readiness import readiness
 from tests.chaos.scene import Scene
+from tests.chaos.slots import Slot
+from tests.chaos.waiting import until
 
 ROW = "gateway or writer killed"
 _LEAST_SECONDS = 0.4
 _MOST_SECONDS = 2.4
+_AT_WORK_SHARE = 0.5
+_READY_SECONDS = 6.0
+
+
+async def _ready(slot: Slot) -> bool:
+    return (await readiness(slot))[0] == 200
 
 
 async def _killed(scene: Scene, seconds: float, role: str) -> None:
@@ -19,6 +28,9 @@ async def _killed(scene: Scene, seconds: float, role: str) -> None:
         slot = scene.any_of(role)
         if slot.held:
             continue
+        if scene.random.random() < _AT_WORK_SHARE:
+            # On a busy machine a start takes longer than a life, and nothing would ever be under way.
+            await until(lambda: _ready(slot), _READY_SECONDS)  # noqa: B023 - awaited in this very turn
         if slot.kill():
             scene.strike(f"{role} killed", slot=slot.name)
 
