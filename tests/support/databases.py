@@ -89,6 +89,13 @@ def copy_rights(server_dsn: str, source: str, target: str) -> None:
             " WHERE datname = %s AND grantee <> 0 AND grantee <> datdba",
             [source],
         ).fetchall()
+        kept = connection.execute(
+            "SELECT has_database_privilege('public', %s, 'TEMPORARY')", [source]
+        ).fetchone()
+        if kept == (False,):
+            connection.execute(
+                sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(sql.Identifier(target))
+            )
         for role, right in rights:
             connection.execute(
                 sql.SQL("GRANT {} ON DATABASE {} TO {}").format(

@@ -1,1 +1,1 @@
-"""One file a revision, oldest first: `0001_spine`, `0002_tenancy`, `0003_devices`."""
+"""One file a revision, oldest first: `0001_spine`, `0002_tenancy`, `0003_devices`, `0004_rights`."""
