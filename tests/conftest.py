@@ -5,15 +5,33 @@
 
 `WEIR_TEST_KAFKA_BOOTSTRAP` and `WEIR_TEST_DATABASE_DSN` (a superuser's) give servers instead; what the tests
 make there has names of its own and is removed again.
+
+Whatever a test prints or logs is searched for secrets when it ends; a test that left one there has failed.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 
 from schema.migrations.migrate import upgrade
-from tests.support import databases, servers
+from tests.support import databases, secret_search, servers
 from tests.support.topics import TopicNames, delete_topics, unique_prefix
+
+secret_search.watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Search what a test wrote, once it has written all of it."""
+    report = yield
+    if call.when == "teardown" and report.passed:
+        found = secret_search.secrets_in("\n".join(text for _, text in report.sections))
+        if found:
+            report.outcome = "failed"
+            report.longrepr = f"secrets in what the test printed or logged: {', '.join(found)}"
+    return report
 
 
 @pytest.fixture(scope="session")

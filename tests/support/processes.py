@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -24,10 +25,12 @@ import psycopg
 
 from deploy.local.ports import free_port
 from schema.identities import new_bucket_id, new_secret, secret_digest, secret_prefix
+from tests.support import secret_search
 from tests.support.topics import TopicNames
 
 READY_SECONDS = 40.0
 STOP_SECONDS = 12.0
+_IS_SECRET = re.compile("KEY$|SECRET|PASSWORD")
 # The command that `make setup` installed beside this Python.
 WEIR = Path(sys.executable).parent / "weir"
 
@@ -137,6 +140,14 @@ class Weir:
                 process.child.wait(timeout=STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
+        self._search_logs()
+
+    def _search_logs(self) -> None:
+        """Fails where a process has logged a secret."""
+        secret_search.note(*(value for name, value in self.settings.items() if _IS_SECRET.search(name)))
+        for process in self.processes:
+            found = secret_search.secrets_in(process.log())
+            assert not found, f"secrets in the log of the {process.role}: {found}"
 
 
 @contextlib.contextmanager

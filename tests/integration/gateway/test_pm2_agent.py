@@ -18,6 +18,7 @@ from aiohttp import WSMsgType
 from schema.identities import secret_digest
 from schema.topics import ensure_topics
 from tests.integration.gateway.door import TIMEOUT, Door
+from tests.support import secret_search
 from tests.support.processes import Process, Weir, deployed
 from tests.support.topics import TopicNames
 
@@ -35,6 +36,7 @@ async def weir(
     settings = {"WEIR_GATEWAY_SETTLE_SECONDS": "0"}
     with deployed(kafka_bootstrap, database_dsn, topics, tmp_path, **settings) as weir:
         change(weir, "secret_id_sha256 = %s, secret_id_encrypted = 'x'", secret_digest(SECRET))
+        secret_search.note(SECRET, UNKNOWN)
         yield weir
 
 
