@@ -28,6 +28,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 log = structlog.get_logger(__name__)
 
 KIB = 1024
+HEADER_BYTES = 64 * KIB
 _INTEGER = struct.Struct("i")
 ROUND_SECONDS = 1.0
 # A refused sender may go on sending so long, so that it reads the answer before the connection is gone.
@@ -53,7 +54,7 @@ class ConnectionLimits:
     connections: int
     header_seconds: float
     unread_seconds: float
-    header_bytes: int = 64 * KIB
+    header_bytes: int = HEADER_BYTES
     waiting_header_bytes: int = 32 * 1024 * KIB
 
 

@@ -3,6 +3,8 @@
 servers.py    the Kafka and the database of a run: given ones, or started for it
 databases.py  a migrated template, and a clone of it for each test
 topics.py     topics of a test's own
+secret_search.py  secrets that a run made, and the search for them
+scoped.py     whose rows a statement can see, read from its text
 api_door.py   the query API on a socket, and callers of every kind
 pm2_machine.py  PM2 with an application and its agent, as published
 """

@@ -206,3 +206,21 @@ async def test_what_was_sent_instead_of_http_is_neither_logged_nor_sent_back(
     written = capfd.readouterr()
     assert "hunter2" not in written.out + written.err + caplog.text
     assert "malformed" in written.out + written.err + caplog.text
+
+
+async def test_an_idle_connection_is_closed() -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text="well")
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    async with listening(app, Listening("127.0.0.1", 0, 1.0, 1.0)) as port:
+        talk = Talk(port)
+        pair = await talk.connect()
+        for _ in range(3):
+            await asyncio.sleep(0.4)
+            assert await talk.ask(pair) == b"HTTP/1.1 200 OK"
+        before = time.monotonic()
+        assert await ended(pair[0], 6) == b""
+        assert time.monotonic() - before > 0.7
+        pair[1].close()

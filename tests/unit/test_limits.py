@@ -1,0 +1,188 @@
+"""docs/limits.md is true: its values are the code's, each row has its test, the limits hold to the unit."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from api.http import connections
+from api.http.bodies import Allowance, parse_json
+from api.http.encodings import decompressor_of
+from deploy import reference
+from ingest.gateway.admission import Terms, admit_events
+from ingest.gateway.dialects.events import EVENTS
+from ingest.gateway.dialects.nodes import NODE_REPORTS
+from ingest.gateway.dialects.reading import JSON
+from ingest.gateway.idempotency import checked_key
+from ingest.writer.batch import DeadLetter
+from ingest.writer.poison import gathered
+from query.filters.rules import parse_rules
+from query.filters.tags import parse_tag
+from query.filters.trees import parse_filters
+from query.interval import SECOND, Interval, Unit
+from query.request import Range, check_points, checked_label
+from schema.errors import Invalid, Overloaded
+from schema.records import Segment, encode_event, encode_record
+from schema.settings import ApiSettings, EventLimits
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
+ROW = re.compile(r"^\| ([^|]+) \| `([^`]+)` \| ([^|]+) \| ([^|]+) \| `([^`]+)` \|$", re.MULTILINE)
+ROWS = ROW.findall(PAGE)
+LIMITS = EventLimits()
+NOW = 1_790_000_000_000_000
+TERMS = Terms(NOW, NOW + LIMITS.max_future_seconds * 1_000_000, 0, 0, LIMITS.max_nesting)
+
+
+def setting(name: str) -> Any:
+    """The default of a setting, of whichever process has it."""
+    for group in reference._PROCESSES.values():
+        field = group.model_fields.get(name.removeprefix("WEIR_").lower())
+        if field is not None:
+            return field.default
+    raise AssertionError(f"no process has the setting {name}")
+
+
+def test_the_page_has_a_row_for_each_line_of_its_tables() -> None:
+    lines = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith("| limit")]
+    assert len(ROWS) == len(lines) > 40
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_a_row_is_true_and_has_its_test(row: tuple[str, str, str, str, str]) -> None:
+    _, where, value, _, test = row
+    if where.startswith("WEIR_"):
+        found = setting(where)
+    else:
+        module, _, name = where.rpartition(".")
+        found = getattr(importlib.import_module(module), name)
+    assert str(found) == value
+    path, _, function = test.partition("::")
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert not function or re.search(rf"^(async )?def {function}\(", text, re.MULTILINE)
+
+
+def test_no_setting_that_is_a_limit_is_missing() -> None:
+    named = {where for _, where, *_ in ROWS}
+    settings = {
+        f"WEIR_{name.upper()}" for group in reference._PROCESSES.values() for name in group.model_fields
+    }
+    assert {name for name in settings if name.startswith("WEIR_MAX_")} <= named
+
+
+def event(**fields: Any) -> None:
+    """One event through the gateway. Raises Invalid where it is refused."""
+    batch = EVENTS.read(json.dumps({"name": "a", **fields}).encode(), JSON, LIMITS)
+    refused(admit_events(batch, TERMS, bytes(12), 4).rejections)
+
+
+def report(**fields: Any) -> None:
+    refused(NODE_REPORTS.read(json.dumps({"host": "a", **fields}).encode(), JSON, LIMITS).rejections)
+
+
+def refused(rejections: list[Any]) -> None:
+    if rejections:
+        raise Invalid(rejections[0].error)
+
+
+def data(text: bytes) -> None:
+    batch = EVENTS.read(b'{"name":"a","data":{"x":%b}}' % text, JSON, LIMITS)
+    refused(admit_events(batch, TERMS, bytes(12), 4).rejections)
+
+
+def sized(count: int) -> None:
+    text = b'{"name":"a","data":"%b"}'
+    refused(EVENTS.read(text % (b"x" * (count - len(text) + 2)), JSON, LIMITS).rejections)
+
+
+def unpacked(encoding: str, packed: bytes) -> None:
+    decompressor = decompressor_of(encoding)
+    assert decompressor is not None
+    decompressor.feed(packed, 1000)
+    decompressor.finish()
+
+
+def zstd_window(count: int) -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=count, write_content_size=False)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    unpacked("zstd", packer.compress(b"x") + packer.flush())
+
+
+def nested_filter(count: int) -> None:
+    parse_filters('{"NOT":' * count + '["a","EXISTS"]' + "}" * count, "filters")
+
+
+def letters(count: int) -> None:
+    """Invalid stands for being put together."""
+    tail = encode_event(NOW, "a", NOW, "", b"{}")
+    payload = encode_record(bytes(16), [Segment(1, 0, bytes(12), b"", [tail])])
+    several = [DeadLetter(0, 0, place, "b", "data", "why", payload) for place in range(count)]
+    if len(gathered(several)) != count:
+        raise Invalid("together")
+
+
+# What is tried with N, and with N + 1.
+TRIED: dict[str, tuple[int, Callable[[int], object]]] = {
+    "events": (10_000, lambda n: EVENTS.read(b"[" + b",".join([b'{"name":"a"}'] * n) + b"]", JSON, LIMITS)),
+    "bytes of an event": (262_144, sized),
+    "levels of data": (63, lambda n: data(b"[" * n + b"]" * n)),
+    "seconds ahead": (86_400, lambda n: event(observed_at=NOW // 1_000_000 + n)),
+    "characters of an id": (128, lambda n: event(id="ä" * n)),
+    "characters of a name": (200, lambda n: event(name="ä" * n)),
+    "characters of a device": (200, lambda n: event(device="\U0001f600" * n)),
+    "characters of an app": (200, lambda n: event(app="x" * n)),
+    "characters of a server": (200, lambda n: event(server="x" * n)),
+    "characters of a stream": (100, lambda n: event(stream="ä" * n)),
+    "characters of a host": (200, lambda n: report(host="ä" * n)),
+    "characters of an ip": (200, lambda n: report(ip="x" * n)),
+    "characters of a version": (100, lambda n: report(version="x" * n)),
+    "seconds of an interval": (3600, lambda n: report(interval_seconds=n)),
+    "digits after the point": (400, lambda n: data(b"0." + b"1" * n)),
+    "powers of ten": (308, lambda n: data(b"1e%d" % n)),
+    "characters of an Idempotency-Key": (122, lambda n: checked_key("k" * n)),
+    "gzip members": (64, lambda n: unpacked("gzip", gzip.compress(b"a") * n)),
+    "zstd frames": (64, lambda n: unpacked("zstd", zstandard.compress(b"a") * n)),
+    "powers of two of a zstd window": (23, zstd_window),
+    "levels of a body": (64, lambda n: parse_json(b"[" * n + b"]" * n)),
+    "points": (
+        200_000,
+        lambda n: check_points(Interval(Unit.SECOND), Range(0, n * SECOND), ApiSettings().max_points),
+    ),
+    "characters of a filter": (16_384, lambda n: parse_filters('["a","EXISTS"]' + " " * (n - 14), "filters")),
+    "characters of a rule": (16_384, lambda n: parse_rules(["a" + " " * (n - 1)], "rule")),
+    "groups inside one another": (16, nested_filter),
+    "leaves": (100, lambda n: parse_filters({"AND": [["a", "EXISTS"]] * n}, "filters")),
+    "rules": (100, lambda n: parse_rules(["a"] * n, "rule")),
+    "values": (100, lambda n: parse_filters(["a", "IN", [1] * n], "filters")),
+    "characters of a value": (1000, lambda n: parse_filters(["a", "EQUALS", "x" * n], "filters")),
+    "characters of a tag": (250, lambda n: parse_tag("x" * n, "sort_by")),
+    "names of a tag": (16, lambda n: parse_tag(".".join(["x"] * n), "sort_by")),
+    "characters of a label": (200, lambda n: checked_label("ä" * n, "app_name")),
+    "letters": (1000, letters),
+}
+
+
+@pytest.mark.parametrize("limit", TRIED)
+def test_at_the_limit_and_one_beyond(limit: str) -> None:
+    most, attempt = TRIED[limit]
+    attempt(most)
+    with pytest.raises(Invalid):
+        attempt(most + 1)
+
+
+def test_bodies_held_at_one_time() -> None:
+    allowance = Allowance(setting("WEIR_BODY_BYTES"))
+    with allowance.share() as take:
+        take(allowance.capacity_bytes)
+        with pytest.raises(Overloaded):
+            take(1)
+    assert allowance.taken_bytes == 0
+    assert connections.ConnectionLimits(1, 1, 1).header_bytes == connections.HEADER_BYTES
