@@ -91,6 +91,7 @@ async def _round(ground: Ground, journal: Journal, this: Round, seed: int) -> Re
 
 
 async def _played(ground: Ground, journal: Journal, this: Round, seed: int, result: Result) -> None:
+    await asyncio.to_thread(ground.stand_up)
     credentials = await asyncio.to_thread(make_bucket, ground.dsn)
     name = f"{seed}-{this.number}"
     load = Load(ground.doors, credentials, journal, name, mixture=this.mixture)

@@ -89,6 +89,13 @@ class Ground:
         """The query API, past the proxies."""
         return f"http://{LOOPBACK}:{self.slots.of('api')[0].port}"
 
+    def stand_up(self) -> None:
+        """Both servers running: a fault that failed may have left one lying."""
+        for server in (self.kafka, self.database):
+            if server.pid is None:
+                server.kill()
+                server.start()
+
     def heal_paths(self) -> None:
         """Let everything pass everywhere."""
         for proxy in self.paths.values():
