@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from schema.migrations.migrate import upgrade
-from tests.conformance.runs import Outcome, Run, carried_out, with_credentials
+from tests.conformance.runs import Outcome, Run, carried_out, let_be, with_credentials
 from tests.conformance.scene import scene
 from tests.support import databases, servers
 from tests.support.topics import TopicNames, unique_prefix
@@ -37,7 +37,7 @@ def main() -> int:
             credentials = with_credentials(there)
             for seed in map(int, options.seeds.split(",")):
                 for door, url in (("api", there.api.url), ("gateway", there.gateway.url)):
-                    for who, configuration in (("caller", credentials), ("nobody", "")):
+                    for who, configuration in (("caller", credentials), ("nobody", let_be())):
                         if options.only not in f"{door} {who}":
                             continue
                         run = Run(url, options.examples, 3600, seed, configuration=configuration)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.examples import sent_examples
-from tests.conformance.runs import Run, carried_out, with_credentials
+from tests.conformance.runs import Run, carried_out, let_be, with_credentials
 from tests.conformance.scene import scene
 from tests.support.topics import TopicNames
 
@@ -30,7 +30,7 @@ def test_both_doors_are_as_they_describe_themselves(
         runs = [
             Run(there.api.url, 3, _SECONDS, seed=1, phases=phases, configuration=credentials),
             Run(there.gateway.url, 15, _SECONDS, seed=1, phases=phases, configuration=credentials),
-            Run(there.gateway.url, 2, _SECONDS, seed=1, phases="fuzzing"),
+            Run(there.gateway.url, 2, _SECONDS, seed=1, phases="fuzzing", configuration=let_be()),
         ]
         folders = [tmp_path / f"run-{number}" for number in range(len(runs))]
         with ThreadPoolExecutor(2) as pool:
