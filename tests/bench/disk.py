@@ -5,6 +5,7 @@ Where the edition can compress, the chunks are compressed afterwards and measure
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -41,8 +42,10 @@ SELECT sum(after_compression_total_bytes)::bigint FROM hypertable_compression_st
 
 async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list[Figure]:
     """Stored; where the edition has it, compressed. Raises Void."""
-    async with ground.plot(where) as plot, opened(plot, Shape(), settings) as way:
-        size = max(1, scale.disk_events // way.workload.shape.events_of_request)
+    size = max(1, scale.disk_events // Shape().events_of_request)
+    # A template for each request: data that come again would be compressed to almost nothing.
+    shape = replace(Shape(), templates=size)
+    async with ground.plot(where) as plot, opened(plot, shape, settings) as way:
         position = await way.connection.fetchval("SELECT pg_current_wal_insert_lsn()")
         await way.run(range(size))
         await way.watch.wait(await topic_ends(plot.kafka_settings()), _STORED_SECONDS)

@@ -66,7 +66,7 @@ QUICK = Scale(
     growth_events=100_000,
     growth_rounds=3,
     growth_stored=(10_000, 1_000_000),
-    disk_events=300_000,
+    disk_events=200_000,
 )
 FULL = Scale(
     rounds=7,
@@ -93,7 +93,7 @@ FULL = Scale(
     growth_events=200_000,
     growth_rounds=5,
     growth_stored=(10_000, 1_000_000, 20_000_000),
-    disk_events=1_000_000,
+    disk_events=200_000,
 )
 SMOKE = Scale(
     rounds=1,

@@ -1,0 +1,64 @@
+"""The documents' tables: made of the JSON's figures, and nothing else of a page touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.bench.pages import CELL_EVENTS_A_SECOND, CORE_SHARE, TABLES, filled
+
+CPU = {"gateway": 4.0, "broker": 2.0, "writer": 3.0, "database": 12.0}
+
+
+def figure(title: str, median: float, **changes: Any) -> dict[str, Any]:
+    value = {"median": median, "least": median - 0.1, "most": median + 0.1}
+    plain = {"must": None, "aim": None, "passed": None, "noisy": False, "thrown_away": 0, "unit": "ratio"}
+    return {"title": title, "value": value, "cpu_us": {}, "facts": {}, **plain, **changes}
+
+
+WAY = figure("HTTP to visible ÷ raw COPY", 0.4, must=0.3, aim=0.5, passed=True, cpu_us=CPU)
+DISK = figure("disk: bytes an event, apache edition", 500, unit="bytes", facts={"wal_bytes": 660.0})
+FIGURES = {one["title"]: one for one in (WAY, DISK)}
+
+
+def test_only_what_is_between_the_marks_is_replaced() -> None:
+    page = "before\n<!-- bench: goals -->\nold\n<!-- end -->\nafter <!-- end -->\n"
+    text = filled(page, FIGURES)
+    assert text.startswith("before\n<!-- bench: goals -->\n| figure |")
+    assert text.endswith("<!-- end -->\nafter <!-- end -->\n")
+    assert "old" not in text
+    assert "| HTTP to visible ÷ raw COPY | 0.4 | 0.3 to 0.5 | 0.3 | 0.5 | must |  |" in text
+    assert filled(text, FIGURES) == text
+
+
+def test_a_table_without_figures_stays() -> None:
+    for name in TABLES:
+        page = f"<!-- bench: {name} -->\nold\n<!-- end -->\n"
+        assert filled(page, {}) == page
+    with pytest.raises(KeyError):
+        filled("<!-- bench: unknown -->\n<!-- end -->\n", {})
+
+
+@pytest.mark.parametrize(
+    ("median", "must", "aim", "word"),
+    [(0.9, 0.6, 0.8, "aim"), (0.7, 0.6, 0.8, "must"), (0.5, 0.6, 0.8, "**short**"), (90, 250, 100, "aim")],
+)
+def test_each_verdict(median: float, must: float, aim: float, word: str) -> None:
+    one = figure("f", median, must=must, aim=aim, passed=median >= must if aim > must else median <= must)
+    assert f"| {word} |" in TABLES["goals"]({"f": one})[-1]
+
+
+def test_sizing_is_the_arithmetic_that_the_page_tells() -> None:
+    lines = {
+        line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in TABLES["sizing"](FIGURES)
+    }
+    _, cells, gateways, writers, partitions, database, broker, day, log = lines["1,000,000"]
+    a_cell = 1_000_000 / int(cells)
+    assert a_cell <= CELL_EVENTS_A_SECOND
+    assert int(gateways) == int(writers) == 1
+    assert int(partitions) == 8
+    assert float(database) == pytest.approx(a_cell * 12 / 1e6 / CORE_SHARE, abs=0.05)
+    assert float(broker) == pytest.approx(a_cell * 2 / 1e6 / CORE_SHARE, abs=0.05)
+    assert float(day.replace(",", "")) == pytest.approx(a_cell * 500 * 86_400 / 1e9, abs=0.05)
+    assert float(log) == pytest.approx(a_cell * 660 / 1e6, abs=0.05)
