@@ -43,6 +43,12 @@ _CONFIRM = """
 UPDATE users SET email_confirmed_at = coalesce(email_confirmed_at, now()) WHERE user_id = $1 RETURNING email
 """
 _SET_PASSWORD = "UPDATE users SET password_hash = $2 WHERE user_id = $1"  # noqa: S105 - a statement
+# Keys of somebody who registered under an address, and never showed that it is his.
+_END_KEYS_OF_UNCONFIRMED = """
+UPDATE api_keys SET revoked_at = now()
+WHERE user_id = $1 AND revoked_at IS NULL
+    AND (SELECT email_confirmed_at IS NULL FROM users WHERE users.user_id = $1)
+"""
 _INVITED = (
     "SELECT email FROM bucket_invitations WHERE secret_sha256 = $1 AND created_at > now() - $2::interval"
 )
@@ -125,7 +131,8 @@ class Accounts:
     async def reset(self, token: str, password: str) -> None:
         """Set a new password by a mailed secret; every session ends.
 
-        Raises Invalid, Overloaded, Unavailable.
+        Where the address had not been confirmed before, the account's own keys end too: whoever made them may
+        not be the one whom the secret was mailed to. Raises Invalid, Overloaded, Unavailable.
         """
         if not looks_like_secret(token):
             raise _unknown_token()
@@ -136,6 +143,7 @@ class Accounts:
                 raise _unknown_token()
             await connection.execute(_SET_PASSWORD, user_id, password_hash)
             await self._tokens.end_all(connection, user_id)
+            await connection.execute(_END_KEYS_OF_UNCONFIRMED, user_id)
             await self._confirmed(connection, user_id)
 
     async def confirm(self, user_id: str, token: str) -> list[str]:

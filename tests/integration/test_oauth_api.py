@@ -322,6 +322,38 @@ async def test_a_reset_sets_a_password_once_and_ends_every_session(
         assert (await api.ask("POST", path, wrong, who="nobody")).status == 400
 
 
+async def test_a_reset_ends_the_keys_of_who_registered_under_anothers_address(
+    api: Door, database_dsn: str, tmp_path: Path
+) -> None:
+    async def key_of(access_token: str) -> dict[str, str]:
+        bearer = {"Authorization": f"Bearer {access_token}"}
+        made = await api.ask("POST", "/v1/keys", {"scope": "admin"}, who="nobody", **bearer)
+        assert made.status == 201
+        return {"X-Api-Key": made.body["secret"]}
+
+    async def sees(key: dict[str, str]) -> int:
+        return (await api.ask("GET", "/api/bucket", who="nobody", **key)).status
+
+    async def reset() -> None:
+        path = "/api/oauth/reset_password"
+        await api.ask("POST", path, {"email": "ada@example.com"}, who="nobody")
+        body = {"token": secret_in(mails(tmp_path)[-1][1]), "password": "a new password"}
+        assert (await api.ask("POST", path, body, who="nobody")).status == 200
+
+    squatters = await key_of((await register(api)).body["access_token"])
+    owners = await key_of(
+        (await refreshed(api, refresh_token(database_dsn, api.users["owner"]))).body["access_token"]
+    )
+    assert (await sees(squatters), await sees(owners)) == (200, 200)
+    await reset()
+    assert (await sees(squatters), await sees(owners)) == (401, 200)
+    # From now on the address is its user's, and so are the keys.
+    body = {"grant_type": "password", "email": "ada@example.com", "password": "a new password"}
+    own = await key_of((await api.ask("POST", TOKEN, body, who="nobody")).body["access_token"])
+    await reset()
+    assert await sees(own) == 200
+
+
 async def test_attempts_are_limited_by_account_and_by_address(database_dsn: str, tmp_path: Path) -> None:
     options = {"sign_ins_per_minute": 2, "address_sign_ins_per_minute": 6, "tokens_per_minute": 3}
     async with api_door(database_dsn, mail_folder=str(tmp_path), **options) as api:
