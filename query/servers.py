@@ -24,7 +24,7 @@ from schema.tables import EVENT_COUNTS_HOUR
 MAX_SERVERS = 10_000
 # Days whose hours are looked at for exact moments; further ones keep the day's precision.
 _MAX_EDGE_DAYS = 200
-# Names that hours are asked for one by one; with more of them all are read.
+# Names that hours are asked for one by one; with more of them all are read, so one more is all that is fetched.
 _MAX_NAMES = 1_000
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -124,7 +124,8 @@ def _counts(scope: Scope, way: Plan) -> Statement:
             seconds = piece.rung.period_seconds
         # By name first: a hash of some hundred groups, where gathering names from all rows would sort these.
         parts.append(
-            f"SELECT {position} AS position, {seconds} AS seconds, server, app, array_agg(name) AS names,"
+            f"SELECT {position} AS position, {seconds} AS seconds, server, app,"
+            f" (array_agg(name))[:{_MAX_NAMES + 1}] AS names,"
             " sum(event_count)::bigint AS event_count, min(first) AS first, max(last) AS last FROM ("
             f"SELECT server, app, name, {count} AS event_count, min({at}) AS first, max({at}) AS last"
             f" FROM {table} {where} GROUP BY server, app, name) AS named GROUP BY server, app"
