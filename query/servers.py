@@ -24,7 +24,7 @@ from schema.tables import EVENT_COUNTS_HOUR
 MAX_SERVERS = 10_000
 # Days whose hours are looked at for exact moments; further ones keep the day's precision.
 _MAX_EDGE_DAYS = 200
-# Names that hours are asked for one by one; with more of them all are read, so one more is all that is fetched.
+# Names that hours are asked for one by one; with more of them all are read, so only one more is fetched.
 _MAX_NAMES = 1_000
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
