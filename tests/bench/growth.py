@@ -83,7 +83,7 @@ async def _measure(where: Ground, scale: Scale, point: Point, settings: dict[str
         events = way.workload.events(range(size))
         cpu = _microseconds(way.cpu, events)
         figure = Figure(
-            f"growth: {point.axis} {point.place:,g}",
+            f"growth: {point.axis} {point.place:{',.0f' if point.place >= 1 else 'g'}}",
             summary([sum(run.values()) / events * 1e6 for run in map(_without_generator, way.cpu)]),
             "CPU µs an event",
             rate=summary(rates),
