@@ -240,9 +240,18 @@ def new_tail(settings: KafkaSettings) -> AIOKafkaConsumer:
 
 @contextmanager
 def kafka_errors() -> Iterator[None]:
-    """Turn every failure of the Kafka client into Unavailable."""
+    """Turn every failure of the Kafka client into Unavailable.
+
+    A cancellation that nobody asked for is one: the client lets those of its own futures out that it cancels
+    when a connection ends.
+    """
     try:
         yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Unavailable("Kafka: the client lost its connection") from error
     except (KafkaError, OSError, TimeoutError) as error:
         raise Unavailable(f"Kafka: {error!r}") from error
 
@@ -256,5 +265,24 @@ async def stop_within(stopping: Awaitable[None], grace_seconds: float, what: str
         with contextlib.suppress(asyncio.CancelledError, KafkaError, OSError):
             await asyncio.wait({task}, timeout=1.0)
         log.warning("client did not stop in time", client=what, grace_seconds=grace_seconds)
+    elif task.cancelled():
+        log.warning("client was cancelled while it stopped", client=what)
     elif (error := task.exception()) is not None:
         log.warning("client stopped with an error", client=what, error=repr(error))
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer, grace_seconds: float, what: str) -> None:
+    """Stop a consumer no longer than its grace, connections and all."""
+    await stop_within(_stopped(consumer), grace_seconds, what)
+
+
+async def _stopped(consumer: AIOKafkaConsumer) -> None:
+    try:
+        await consumer.stop()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # While a broker is away the client trips over a fetch that it has cancelled itself (0.14), and leaves
+        # its connections and what looks after them running for ever.
+        await consumer._client.close()  # noqa: SLF001

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from schema.connections import kafka_errors, new_tail, stop_within
+from schema.connections import kafka_errors, new_tail, stop_consumer
 from schema.errors import Unavailable
 from schema.metrics import LiveMetrics
 from schema.settings import KafkaSettings
@@ -98,7 +98,7 @@ class Tail:
             while True:
                 await self._read_some(client)
         finally:
-            await stop_within(client.stop(), _STOP_SECONDS, "live feed")
+            await stop_consumer(client, _STOP_SECONDS, "live feed")
 
     async def _position(self, client: AIOKafkaConsumer) -> None:
         numbers = client.partitions_for_topic(self._topic)

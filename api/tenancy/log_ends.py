@@ -10,7 +10,7 @@ import asyncio
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from schema.connections import kafka_errors, new_reader, stop_within
+from schema.connections import kafka_errors, new_reader, stop_consumer
 from schema.errors import Unavailable
 from schema.settings import KafkaSettings
 
@@ -59,7 +59,7 @@ class LogEnds:
     async def _give_up(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            await stop_within(client.stop(), _STOP_SECONDS, "log ends")
+            await stop_consumer(client, _STOP_SECONDS, "log ends")
 
     async def close(self) -> None:
         """Let go of the client, within a bound."""

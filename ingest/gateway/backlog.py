@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from schema.connections import Pool, acquired, kafka_errors, new_reader, stop_within
+from schema.connections import Pool, acquired, kafka_errors, new_reader, stop_consumer
 from schema.errors import Overloaded
 from schema.settings import KafkaSettings
 
@@ -142,4 +142,4 @@ class Backlog:
         reader, self._reader = self._reader, None
         if reader is not None:
             with contextlib.suppress(asyncio.CancelledError):
-                await stop_within(reader.stop(), _STOP_SECONDS, "backlog reader")
+                await stop_consumer(reader, _STOP_SECONDS, "backlog reader")

@@ -17,7 +17,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingest.writer.batch import Standing
-from schema.connections import Pool, acquired, kafka_errors, new_reader, stop_within
+from schema.connections import Pool, acquired, kafka_errors, new_reader, stop_consumer
 from schema.errors import Unavailable
 from schema.metrics import WriterMetrics
 from schema.records import record_identity
@@ -160,7 +160,7 @@ class Assignment:
     async def _discard_reader(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
-            await stop_within(reader.stop(), 2.0, "log reader")
+            await stop_consumer(reader, 2.0, "log reader")
 
     async def close(self) -> None:
         """Stop the reader of the log, within a bound."""

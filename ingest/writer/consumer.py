@@ -20,7 +20,7 @@ from ingest.writer.assignment import Assignment
 from ingest.writer.batch import FetchedRecord
 from ingest.writer.continuity import Continuity
 from ingest.writer.lane import Lane
-from schema.connections import new_group_consumer, stop_within
+from schema.connections import new_group_consumer, stop_consumer
 from schema.errors import Unavailable
 from schema.metrics import WriterMetrics
 from schema.settings import WriterSettings
@@ -99,7 +99,7 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             self._consumer = None
             self._joined = False
-            await stop_within(consumer.stop(), 5.0, "consumer")
+            await stop_consumer(consumer, 5.0, "consumer")
 
     async def _fetch(self, consumer: AIOKafkaConsumer) -> None:
         self._press(consumer)

@@ -14,8 +14,9 @@ import orjson
 import pytest
 
 from schema.topics import ensure_topics
+from tests.support import servers
 from tests.support.followers import Follower, following, public_ids
-from tests.support.processes import Process, Weir, call, deployed
+from tests.support.processes import Process, Weir, call, deployed, wait_ready
 from tests.support.records import event, events, record, topic_of
 from tests.support.topics import TopicNames
 
@@ -74,6 +75,39 @@ async def test_within_a_second_of_every_process_and_sigterm_drops_the_connection
     assert "live feed pauses" not in second.log()
 
 
+async def test_the_feed_goes_on_after_kafka_was_away(
+    database_dsn: str, topics: TopicNames, tmp_path: Path
+) -> None:
+    """The followers stay; /readyz says what is wrong meanwhile; what is accepted afterwards comes."""
+    with servers.new_kafka() as kafka:
+        await ensure_topics(topics.settings(kafka.bootstrap))
+        with deployed(
+            kafka.bootstrap, database_dsn, topics, tmp_path, WEIR_KAFKA_REQUEST_SECONDS="2"
+        ) as weir:
+            gateway, api = weir.start("gateway"), weir.start("api")
+            async with AsyncExitStack() as stack:
+                follower = await follow(stack, weir, api)
+                await accepted(weir, gateway, "before")
+                assert (await follower.event())["event_name"] == "before"
+                await asyncio.to_thread(kafka.stop, 10.0)
+                deadline = time.monotonic() + 30
+                degraded: Any = {}
+                while "live_feed" not in degraded and time.monotonic() < deadline:
+                    status, body = await asyncio.to_thread(call, api, "GET", "/readyz")
+                    assert status == 200
+                    assert isinstance(body, dict)
+                    degraded = body["degraded"]
+                    await asyncio.sleep(0.2)
+                assert degraded["live_feed"].startswith("paused: Kafka")
+                await asyncio.to_thread(kafka.start)
+                await asyncio.to_thread(wait_ready, gateway)
+                await accepted(weir, gateway, "after")
+                assert (await follower.event())["event_name"] == "after"
+                _, body = await asyncio.to_thread(call, api, "GET", "/readyz")
+                assert isinstance(body, dict)
+                assert "live_feed" not in body["degraded"]
+
+
 async def test_followers_that_do_not_read_cost_no_more_than_was_said(weir: Weir) -> None:
     """While many times the bound passes by, the process grows by the bound and little else."""
     bound = 8 * MIB
@@ -89,6 +123,8 @@ async def test_followers_that_do_not_read_cost_no_more_than_was_said(weir: Weir)
             transport = response.connection.transport
             assert isinstance(transport, asyncio.Transport)
             transport.pause_reading()
+            # Else it would wait for an answer to its close frame, which it does not read.
+            stack.callback(transport.abort)
         topic = await stack.enter_async_context(topic_of(settings))
         before = api.resident_bytes
         largest = before
