@@ -52,6 +52,7 @@ def chaos(
     output: Annotated[Path, typer.Option(help="Folder of the JSON, the requests and the logs.")] = Path(
         "chaos-results"
     ),
+    mixed: Annotated[bool, typer.Option(help="Only mixtures: nothing strikes alone.")] = False,
     page: Annotated[Path | None, typer.Option(help="A page that the figures are written into.")] = None,
     plan: Annotated[bool, typer.Option(help="Only print what would strike.")] = False,
 ) -> None:
@@ -66,6 +67,8 @@ def chaos(
     chosen = secrets.randbelow(10**6) if seed is None else seed
     able = {"disks", "clock"} if plan else _abilities(output)
     rounds = schedule(FAULTS, chosen, minutes, able=able, only=wanted)
+    if mixed:
+        rounds = [each for each in rounds if not each.alone]
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(f"seed {chosen}, {minutes:g} minutes; as many of these rounds as the time allows:")
     for each in rounds:
