@@ -18,7 +18,7 @@ ROW = "late and future data"
 LATE_DAYS = 18.0
 MIXTURE = Mixture(late=0.6, late_days=LATE_DAYS, ahead=0.15, stamped=0.05, keyed=0.05)
 _DAY = timedelta(days=1)
-_FAR_AHEAD = timedelta(hours=23, minutes=50)
+_ROOM = timedelta(minutes=10)
 _ASK_SECONDS = 15.0
 
 
@@ -29,10 +29,12 @@ async def late_and_future(scene: Scene, seconds: float) -> None:
     while time.monotonic() < deadline:
         floor = await asyncio.to_thread(_raw_floor, scene.ground.dsn)
         now = datetime.now(UTC)
+        # Beside other faults some gateway's clock may be an hour off.
+        room = _ROOM if scene.alone else _ROOM + timedelta(hours=1)
         edges = {
             "just outside of the retention": (floor - timedelta(seconds=1), 400),
-            "just within the future": (now + _FAR_AHEAD, 202),
-            "too far in the future": (now + _DAY + timedelta(minutes=10), 400),
+            "just within the future": (now + _DAY - room, 202),
+            "too far in the future": (now + _DAY + room, 400),
         }
         if now - floor < timedelta(days=60):
             # Where nothing was ever dropped the edge is 1970, and a histogram from there has too many points.

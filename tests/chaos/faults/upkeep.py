@@ -70,6 +70,7 @@ async def maintenance_without_pause(scene: Scene, seconds: float) -> None:
                 TimeoutError,
                 asyncpg.PostgresError,
                 asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
                 psycopg.Error,
             ):
                 # Another fault has the database just now.
