@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Which tests: make test TESTS="tests/unit -k rollup"
 TESTS ?= tests
+# How many workers share the tests, file by file; each starts servers of its own.
+JOBS ?= 2
 # Options of the bench: make bench BENCH="--only writer,way"
 BENCH ?=
 # What make plots draws.
@@ -45,7 +47,7 @@ down: setup ## End the stack that `make up` brought up
 	@$(BIN)/weir down
 
 test: setup ## Run the test suite, or a part of it: make test TESTS=tests/unit
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 check: $(VENV)/.project ## Lint, formatting, types and import borders
 	@$(BIN)/ruff check .
