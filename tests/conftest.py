@@ -34,6 +34,11 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes are named by their length: some hold the time or chance, and all workers must collect the same."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def kafka_bootstrap() -> Iterator[str]:
     """The address of the run's broker. Do not stop it: see `servers.new_kafka`."""

@@ -61,7 +61,9 @@ def test_no_field_holds_a_secret(
 
 @FORMATS
 @pytest.mark.parametrize(
-    "text", [f"key {KEY} refused", f"Authorization: Bearer {TOKEN}", f"no answer from {DSN}"]
+    "text",
+    [f"key {KEY} refused", f"Authorization: Bearer {TOKEN}", f"no answer from {DSN}"],
+    ids=("key", "token", "dsn"),
 )
 def test_no_text_holds_a_secret(text: str, log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither ours, nor a library's, nor an error's, nor a traceback's."""
