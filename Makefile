@@ -47,7 +47,7 @@ down: setup ## End the stack that `make up` brought up
 	@$(BIN)/weir down
 
 test: setup ## Run the test suite, or a part of it: make test TESTS=tests/unit
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(VENV)/.project ## Lint, formatting, types and import borders
 	@$(BIN)/ruff check .
