@@ -35,7 +35,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Bytes are named by their length: some hold the time or chance, and all workers must collect the same."""
+    """Bytes are named by their length: some hold time or chance, and all workers must collect the same."""
     return f"{len(val)} bytes" if isinstance(val, bytes) else None
 
 
