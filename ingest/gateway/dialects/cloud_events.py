@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from ingest.gateway.dialects.events import EMPTY_DATA, Event
 from ingest.gateway.dialects.reading import NOT_TAKEN, Batch, check_utf8, read_each, too_large, words
-from ingest.gateway.dialects.splitting import leniently_split
+from ingest.gateway.dialects.splitting import check_elements, leniently_split
 from ingest.gateway.json_text import may_hold_faults
 from schema.cloud_events import KEPT, CloudEventModel, event_identifier
 from schema.errors import Invalid
@@ -59,6 +59,9 @@ def read_binary(headers: CIMultiDictProxy[str], body: bytes, limits: EventLimits
 
     Raises Invalid with the attribute that is wrong.
     """
+    # The text of its data is no shorter than the body.
+    if len(body) > limits.max_event_bytes:
+        return Batch([], [], [too_large(0, limits)])
     attributes: dict[str, Any] = {}
     for name, value in headers.items():
         attribute = name.lower()
@@ -87,10 +90,11 @@ def _batch_texts(body: bytes, limits: EventLimits) -> list[bytes]:
     if not body.lstrip(b" \t\r\n").startswith(b"["):
         raise Invalid("body: a batch is an array of CloudEvents")
     check_utf8(body)
+    check_elements(body, limits.max_events)
     try:
         return [bytes(text) for text in _TEXTS.decode(body)]
     except NOT_TAKEN as error:
-        texts = leniently_split(body, "", limits.max_events)
+        texts = leniently_split(body, "", limits.max_events, limits.max_event_bytes)
         if texts is None:
             raise Invalid(f"body: a batch is an array of CloudEvents ({words(error)})") from None
         return texts

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from ingest.gateway.dialects.splitting import leniently_split
+from ingest.gateway.dialects.splitting import check_elements, checked_lines, leniently_split
 from schema.errors import Invalid, UnsupportedEncoding
 from schema.events import first_problem
 from schema.settings import EventLimits
@@ -105,6 +105,8 @@ class Reader(Generic[Entry]):
     def _read_json(self, body: bytes, limits: EventLimits, *, clean: bool) -> Batch[Entry]:
         if not _is_utf8(body):
             raise Invalid("body: not UTF-8; convert it")
+        if len(body) > limits.max_event_bytes:
+            check_elements(body, limits.max_events)
         if clean:
             try:
                 if len(body) <= limits.max_event_bytes or self._all_fit(body, limits.max_event_bytes):
@@ -141,13 +143,14 @@ class Reader(Generic[Entry]):
                 raise Invalid(f"body: beside {self._envelope!r} there may be no other field")
             return [bytes(text) for text in self._texts.decode(fields[self._envelope])]
         except NOT_TAKEN as error:
-            texts = leniently_split(body, self._envelope, limits.max_events)
+            texts = leniently_split(body, self._envelope, limits.max_events, limits.max_event_bytes)
             if texts is not None:
                 return texts
             forms = f"a JSON object, an array of them, or {{{self._envelope!r}: […]}}"
             raise Invalid(f"body: must be {forms} ({words(error)})") from None
 
     def _read_lines(self, body: bytes, limits: EventLimits, *, clean: bool) -> Batch[Entry]:
+        body = checked_lines(body, limits.max_events)
         if clean and _is_utf8(body):
             try:
                 most = limits.max_event_bytes
