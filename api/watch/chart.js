@@ -17,6 +17,7 @@ const POLL_MS = 1000;
 const ANSWER_WITHIN_MS = 8000;
 const RECONNECT_MS = [500, 1000, 2000, 5000];
 const EVENT_KEY = "human:event";
+const REFUSED = 1008;
 
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
@@ -205,7 +206,9 @@ function follow(publicId, door, attempt = 0) {
     const [, told] = JSON.parse(message.data).data;
     if (EVENT_KEY in told) shownSoon(told[EVENT_KEY]);
   });
-  feed.addEventListener("close", () => {
+  feed.addEventListener("close", (closed) => {
+    // A refusal is told in words and final; whatever else ends a connection is over soon.
+    if (closed.code === REFUSED || $("live").hidden) return;
     const delay = RECONNECT_MS[Math.min(attempt, RECONNECT_MS.length - 1)];
     setTimeout(() => follow(publicId, door, attempt + 1), delay);
   });
