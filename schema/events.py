@@ -21,6 +21,7 @@ MAX_HOST = 200
 MAX_VERSION = 100
 DEFAULT_STREAM = "events"
 DEFAULT_INTERVAL_SECONDS = 60
+MAX_INTERVAL_SECONDS = 3600
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _parsed = datetime.fromisoformat
@@ -105,7 +106,7 @@ class NodeReportModel(BaseModel):
     observed_at: Moment | None = Field(
         None, description="Moment of the report; absent: the moment of receipt."
     )
-    interval_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
+    interval_seconds: Annotated[int, Field(ge=1, le=MAX_INTERVAL_SECONDS)] = Field(
         DEFAULT_INTERVAL_SECONDS, description="Seconds until the node's next report."
     )
 

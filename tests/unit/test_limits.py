@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import importlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,20 @@ import zstandard
 from api.http import connections
 from api.http.bodies import Allowance, parse_json
 from api.http.encodings import decompressor_of
+from api.surfaces.bucket_events import EventsQuestion
+from api.surfaces.device_data import checked_question
+from api.surfaces.parameters import asked
+from api.tenancy.attempts import Attempts
+from api.tenancy.passwords import hash_password
 from deploy import reference
 from ingest.gateway.admission import Terms, admit_events
 from ingest.gateway.dialects.events import EVENTS
 from ingest.gateway.dialects.nodes import NODE_REPORTS
 from ingest.gateway.dialects.reading import JSON
 from ingest.gateway.idempotency import checked_key
-from ingest.writer.batch import DeadLetter
+from ingest.gateway.quota import Quota
+from ingest.writer.batch import DeadLetter, FetchedRecord, decode
+from ingest.writer.dead_letters import DeadLetterFlood, DeadLetterTopic
 from ingest.writer.poison import gathered
 from query.filters.rules import parse_rules
 from query.filters.tags import parse_tag
@@ -30,13 +40,19 @@ from query.filters.trees import parse_filters
 from query.interval import SECOND, Interval, Unit
 from query.request import Range, check_points, checked_label
 from schema.errors import Invalid, Overloaded
-from schema.records import Segment, encode_event, encode_record
-from schema.settings import ApiSettings, EventLimits
+from schema.records import EVENTS as EVENT_KIND
+from schema.records import Segment, encode_event, encode_labels, encode_record
+from schema.settings import ApiSettings, EventLimits, GatewaySettings, WriterSettings
+from tests.support.bounds import AT_AND_ABOVE
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
-ROW = re.compile(r"^\| ([^|]+) \| `([^`]+)` \| ([^|]+) \| ([^|]+) \| `([^`]+)` \|$", re.MULTILINE)
+ROW = re.compile(
+    r"^\| ([^|]+) \| `([^`]+)` \| ([^|]+) \| ([^|]+) \| (`[^`|]+`(?:, `[^`|]+`)*) \|$", re.MULTILINE
+)
+NAMED = re.compile(r"`([^`:]+)::(\w+)(?:\[([^\]]+)\])?`")
 ROWS = ROW.findall(PAGE)
+THIS = "tests/unit/test_limits.py"
 LIMITS = EventLimits()
 NOW = 1_790_000_000_000_000
 TERMS = Terms(NOW, NOW + LIMITS.max_future_seconds * 1_000_000, 0, 0, LIMITS.max_nesting)
@@ -65,9 +81,38 @@ def test_a_row_is_true_and_has_its_test(row: tuple[str, str, str, str, str]) -> 
         module, _, name = where.rpartition(".")
         found = getattr(importlib.import_module(module), name)
     assert str(found) == value
-    path, _, function = test.partition("::")
-    text = (ROOT / path).read_text(encoding="utf-8")
-    assert not function or re.search(rf"^(async )?def {function}\(", text, re.MULTILINE)
+    named = NAMED.findall(test)
+    assert len(named) == test.count("`") // 2, "a test is named by file and function"
+    for path, function, case in named:
+        assert tries_both_sides(path, function), f"{function}: one side only"
+        assert (case in TRIED) == (path == THIS and function == test_at_the_limit_and_one_beyond.__name__)
+        if case:
+            assert str(TRIED[case][0]) == value or case in OTHERWISE_COUNTED
+
+
+@cache
+def functions_of(path: str) -> dict[str, ast.AST]:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def tries_both_sides(path: str, function: str) -> bool:
+    """Whether a test runs at the limit and above it, and what it expects depends on which."""
+    node = functions_of(path).get(function)
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    marked = any(isinstance(one, ast.Name) and one.id == "AT_AND_ABOVE" for one in node.decorator_list)
+    choices = [one.test for one in ast.walk(node) if isinstance(one, ast.If | ast.IfExp)]
+    return marked and any(
+        isinstance(name, ast.Name) and name.id == "beyond" for choice in choices for name in ast.walk(choice)
+    )
+
+
+def test_each_case_has_its_row() -> None:
+    # What a double holds is no limit of ours.
+    assert {case for row in ROWS for _, _, case in NAMED.findall(row[4])} == set(TRIED) - {
+        "powers of ten"
+    } | {""}
 
 
 def test_no_setting_that_is_a_limit_is_missing() -> None:
@@ -129,6 +174,60 @@ def letters(count: int) -> None:
         raise Invalid("together")
 
 
+def times(count: int, attempt: Callable[[], object]) -> None:
+    for _ in range(count):
+        attempt()
+
+
+def rate(count: int) -> None:
+    """The first may be in debt; what comes after it is refused."""
+    quota = Quota(lambda: 0.0, default_rate=GatewaySettings().bucket_events_per_second, burst_seconds=1)
+    quota.take("a", count - 1, None)
+    quota.take("a", 1, None)
+
+
+def attempts(count: int) -> None:
+    limit = Attempts(ApiSettings().sign_ins_per_minute, lambda: 0.0)
+    times(count, lambda: limit.take("a"))
+
+
+def question(**fields: Any) -> None:
+    asked(EventsQuestion, {"event_name": "a", **fields})
+
+
+def streams(devices: int) -> None:
+    checked_question({"device_id": [f"d{n}" for n in range(devices)], "stream": "events"})
+
+
+def broken(count: int) -> None:
+    """Invalid stands for a record that is one letter as a whole."""
+    good = encode_event(NOW, "a", NOW, "", b"{}")
+    labels = encode_labels("a", "events", "", "")
+    segment = Segment(EVENT_KIND, 0, bytes(12), labels, [good, *[b""] * count])
+    runs, dead = decode(FetchedRecord(0, 0, 0, encode_record(bytes(16), [segment])))
+    assert len(dead) == count
+    assert [run.tails for run in runs] == [[good]]
+
+
+def flood(count: int) -> None:
+    some = [DeadLetter(0, place, -1, None, "record", "why", b"") for place in range(count)]
+    DeadLetterTopic(WriterSettings(), lambda: 0.0)._check_flood(some, {0: 1})
+
+
+def bodies(count: int) -> None:
+    allowance = Allowance(setting("WEIR_BODY_BYTES"))
+    try:
+        with allowance.share() as take:
+            take(count - 1)
+            take(1)
+    finally:
+        assert allowance.taken_bytes == 0
+
+
+REFUSALS = (Invalid, Overloaded, DeadLetterFlood)
+# Their N is said in another unit than the row's, or is one of several of the same limit.
+OTHERWISE_COUNTED = {"levels of data", "powers of two of a zstd window"}
+
 # What is tried with N, and with N + 1.
 TRIED: dict[str, tuple[int, Callable[[int], object]]] = {
     "events": (10_000, lambda n: EVENTS.read(b"[" + b",".join([b'{"name":"a"}'] * n) + b"]", JSON, LIMITS)),
@@ -167,22 +266,24 @@ TRIED: dict[str, tuple[int, Callable[[int], object]]] = {
     "names of a tag": (16, lambda n: parse_tag(".".join(["x"] * n), "sort_by")),
     "characters of a label": (200, lambda n: checked_label("ä" * n, "app_name")),
     "letters": (1000, letters),
+    "bytes of bodies": (67_108_864, bodies),
+    "events a second": (100_000, rate),
+    "events of an answer": (10_000, lambda n: question(limit=n)),
+    "devices of a request": (100, streams),
+    "attempts": (10, attempts),
+    "characters of a password": (1024, lambda n: hash_password("x" * n)),
+    "broken events": (1000, broken),
+    "letters a minute": (10_000, flood),
 }
 
 
+@AT_AND_ABOVE
 @pytest.mark.parametrize("limit", TRIED)
-def test_at_the_limit_and_one_beyond(limit: str) -> None:
+def test_at_the_limit_and_one_beyond(limit: str, beyond: int) -> None:
     most, attempt = TRIED[limit]
-    attempt(most)
-    with pytest.raises(Invalid):
-        attempt(most + 1)
+    with pytest.raises(REFUSALS) if beyond else nullcontext():
+        attempt(most + beyond)
 
 
-def test_bodies_held_at_one_time() -> None:
-    allowance = Allowance(setting("WEIR_BODY_BYTES"))
-    with allowance.share() as take:
-        take(allowance.capacity_bytes)
-        with pytest.raises(Overloaded):
-            take(1)
-    assert allowance.taken_bytes == 0
+def test_a_door_has_the_headers_bytes_of_the_page() -> None:
     assert connections.ConnectionLimits(1, 1, 1).header_bytes == connections.HEADER_BYTES

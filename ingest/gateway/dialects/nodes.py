@@ -7,7 +7,14 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ingest.gateway.dialects.reading import Reader
-from schema.events import DEFAULT_INTERVAL_SECONDS, MAX_HOST, MAX_VERSION, NodeReportModel, Status
+from schema.events import (
+    DEFAULT_INTERVAL_SECONDS,
+    MAX_HOST,
+    MAX_INTERVAL_SECONDS,
+    MAX_VERSION,
+    NodeReportModel,
+    Status,
+)
 
 
 class NodeReport(Struct, forbid_unknown_fields=True, gc=False):
@@ -19,7 +26,7 @@ class NodeReport(Struct, forbid_unknown_fields=True, gc=False):
     status: Status = "ONLINE"
     latency_ms: Annotated[float, Meta(ge=0)] | None = None
     observed_at: str | int | float | None = None
-    interval_seconds: Annotated[int, Meta(ge=1, le=3600)] = DEFAULT_INTERVAL_SECONDS
+    interval_seconds: Annotated[int, Meta(ge=1, le=MAX_INTERVAL_SECONDS)] = DEFAULT_INTERVAL_SECONDS
 
 
 NODE_REPORTS = Reader(NodeReport, NodeReportModel, envelope="reports", raw_field=None)

@@ -19,6 +19,7 @@ from schema.identities import secret_digest
 from schema.topics import ensure_topics
 from tests.integration.gateway.door import TIMEOUT, Door
 from tests.support import secret_search
+from tests.support.bounds import AT_AND_ABOVE
 from tests.support.processes import Process, Weir, deployed
 from tests.support.topics import TopicNames
 
@@ -207,12 +208,17 @@ async def test_links_are_held_and_a_gateway_that_stops_lets_go_of_held_ones(weir
     assert await asyncio.to_thread(gateway.child.wait, 12) == 0
 
 
-async def test_links_are_bounded(weir: Weir) -> None:
-    gateway = weir.start("gateway", WEIR_GATEWAY_SOCKETS="1")
+@AT_AND_ABOVE
+async def test_links_are_bounded(weir: Weir, beyond: int) -> None:
+    gateway = weir.start("gateway", WEIR_GATEWAY_SOCKETS=str(2 - beyond))
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(link_url(gateway), headers=identity(weir)),
     ):
+        if not beyond:
+            async with session.ws_connect(link_url(gateway), headers=identity(weir)) as second:
+                assert not second.closed
+            return
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(link_url(gateway), headers=identity(weir))
         assert refused.value.status == 503

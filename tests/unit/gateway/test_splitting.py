@@ -19,6 +19,7 @@ from ingest.gateway.dialects.reading import JSON, NDJSON
 from ingest.gateway.dialects.splitting import check_elements, leniently_split, separators
 from schema.errors import Invalid
 from schema.settings import EventLimits
+from tests.support.bounds import AT_AND_ABOVE
 
 SIZE = 10 * 1024 * 1024
 LIMITS = EventLimits()
@@ -64,6 +65,14 @@ def test_what_is_malformed_ends_too(text: str) -> None:
         patch.setattr(splitting, "_FEW", 0)
         with contextlib.suppress(Invalid):
             check_elements(text.encode(), 3)
+
+
+@AT_AND_ABOVE
+def test_the_brackets_of_an_element_are_counted(monkeypatch: pytest.MonkeyPatch, beyond: int) -> None:
+    monkeypatch.setattr(splitting, "_FEW", 0)
+    monkeypatch.setattr(splitting, "_MOST_BRACKETS", 10)
+    with pytest.raises(Invalid) if beyond else contextlib.nullcontext():
+        check_elements(b"[" + b"[" * (5 + beyond) + b"]" * 5 + b",1]", 3)
 
 
 def test_a_body_of_brackets_is_refused() -> None:

@@ -22,6 +22,7 @@ from api.http.problems import door
 from api.http.serving import Listening, listening
 from schema.errors import Invalid
 from schema.metrics import DoorMetrics
+from tests.support.bounds import AT_AND_ABOVE
 
 LIMIT = 100_000
 
@@ -124,6 +125,16 @@ async def test_bodies_are_read_whole_or_refused(
         assert answer["length"] == length
     else:
         assert answer["detail"]
+
+
+@AT_AND_ABOVE
+async def test_a_body_has_its_seconds(url: str, beyond: int) -> None:
+    async def dawdling() -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.sleep(0.5 + beyond * 3)
+        yield b"x"
+
+    assert (await post(url, dawdling()))[0] == (408 if beyond else 200)
 
 
 @pytest.mark.parametrize("encoding", sorted(STREAMS))
