@@ -49,6 +49,19 @@ async def until_answered(door: Door, wanted: int, seconds: float) -> None:
         await asyncio.sleep(0.2)
 
 
+async def until_listening(door: Door, seconds: float) -> None:
+    """Until a gateway that has just been started takes connections, ready or not."""
+    started = time.monotonic()
+    while True:
+        try:
+            await door.get("/healthz")
+        except aiohttp.ClientConnectorError:
+            assert time.monotonic() - started < seconds, f"nobody listens after {seconds} s"
+            await asyncio.sleep(0.2)
+        else:
+            return
+
+
 @asynccontextmanager
 async def loaded(gateway: Process, key: str, clients: int, body: bytes) -> AsyncIterator[Counter[int]]:
     """Clients that post the same body again and again while the block runs; counts the statuses."""
@@ -148,7 +161,7 @@ async def test_a_killed_kafka_comes_back(database_dsn: str, topics: TopicNames, 
         assert time.monotonic() - before < 5.5
         late = weir.start("gateway", ready=False)
         late_door = Door(late, weir.credentials.ingest_key)
-        await asyncio.sleep(1.5)
+        await until_listening(late_door, 20)
         assert (await late_door.post({"name": "a"}))[0] == 503
         await asyncio.to_thread(kafka.start)
         await until_answered(door, 202, 20)
