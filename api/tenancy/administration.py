@@ -66,7 +66,7 @@ class FirstRun:
 
 @contextmanager
 def administration(dsn: str) -> Iterator[Connection]:
-    """A connection with the rights of the query API, and one transaction around what is done with it.
+    """A connection with the rights of the tables' owner, and one transaction around what is done with it.
 
     Raises:
         Unavailable: the database cannot be reached, refuses, was never migrated, or takes longer than
@@ -82,10 +82,10 @@ def administration(dsn: str) -> Iterator[Connection]:
 
 
 def with_duty(dsn: str) -> str:
-    """The DSN with the startup parameters of an administrator: the query API's role, and a bound on
-    statements.
+    """The DSN with the startup parameters of an administrator: the role that owns the tables, and a bound on
+    statements. The query API's own role can make no superuser.
     """
-    options = f"-c role=weir_api -c statement_timeout={STATEMENT_SECONDS}s"
+    options = f"-c role=weir_maintenance -c statement_timeout={STATEMENT_SECONDS}s"
     given = conninfo_to_dict(dsn).get("options")
     return make_conninfo(dsn, options=f"{given} {options}" if given else options)
 

@@ -186,11 +186,11 @@ def test_a_failure_leaves_no_half_of_a_first_run(database_dsn: str) -> None:
     assert values(database_dsn, "SELECT count(*) FROM users") == [(0,)]
 
 
-def test_administration_has_the_rights_of_the_query_api_and_no_more(database_dsn: str) -> None:
+def test_administration_has_the_rights_of_the_owner_and_no_more(database_dsn: str) -> None:
     with administration(database_dsn) as connection:
-        assert connection.execute("SELECT current_user").fetchone() == ("weir_api",)
+        assert connection.execute("SELECT current_user").fetchone() == ("weir_maintenance",)
         with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
-            connection.execute("INSERT INTO store_state (edition) VALUES ('apache')")
+            connection.execute("CREATE ROLE weir_more")
 
 
 def test_a_database_that_is_away_is_unavailable() -> None:

@@ -187,6 +187,30 @@ def test_no_process_can_go_beyond_the_tables(connection: Connection, role: str, 
 
 
 @pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        b"INSERT INTO users (user_id, email, username, superuser) VALUES (repeat('a', 24), 'a@b', 'a', true)",
+        b"UPDATE users SET superuser = true",
+        b"UPDATE users SET email = 'a@b.c', superuser = DEFAULT WHERE false",
+    ],
+    ids=["made", "changed", "changed among others"],
+)
+def test_no_process_makes_a_superuser(connection: Connection, role: str, statement: bytes) -> None:
+    assert refused(connection, role, statement)
+
+
+def test_the_query_api_still_makes_users(connection: Connection) -> None:
+    statement = b"INSERT INTO users (user_id, email, username) VALUES (repeat('a', 24), 'a@b.c', 'a')"
+    with connection.transaction(force_rollback=True):
+        connection.execute("SET LOCAL ROLE weir_api")
+        connection.execute(statement)
+        connection.execute("SELECT username FROM users FOR UPDATE")
+        connection.execute("UPDATE users SET password_hash = '', email_confirmed_at = now()")
+        assert connection.execute("SELECT superuser FROM users").fetchall() == [(False,)]
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_only_the_writer_makes_temporary_tables(connection: Connection, role: str) -> None:
     assert refused(connection, role, b"CREATE TEMPORARY TABLE mine (a int)") == (role != "weir_writer")
 
