@@ -15,7 +15,7 @@ from api.app import build_app, clients
 from api.http.serving import Listening, serve
 from schema.logs import configure_logs
 from schema.memory import keep_trimmed, settle_memory
-from schema.settings import ApiSettings
+from schema.settings import ApiSettings, refusals
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +25,7 @@ def main() -> int:
     try:
         settings = ApiSettings()
     except ValidationError as error:
-        problems = "; ".join(f"WEIR_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        sys.stderr.write(f"settings: {problems}\n")
+        sys.stderr.write(f"settings: {'; '.join(refusals(error))}\n")
         return 2
     configure_logs(settings, "api")
     settle_memory()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 KIB = 1024
@@ -307,7 +307,9 @@ class ApiSettings(
     """The query API."""
 
     public_url: str = Field(
-        "", description="Where clients reach this API, as buckets tell them; empty: as the request did."
+        "",
+        description="Where clients reach this API, as buckets and invitations tell them; empty (not with "
+        "smtp_host): as the request did.",
     )
 
     api_host: str = Field("127.0.0.1", description="Address that the query API listens on.")
@@ -326,6 +328,15 @@ class ApiSettings(
     shutdown_seconds: float = Field(10.0, gt=0, description="Grace for requests in flight when stopping.")
     request_bytes: int = Field(1 * MIB, ge=1 * KIB, description="A request's body at most.")
 
+    @model_validator(mode="after")
+    def _mail_names_no_callers_host(self) -> Self:
+        # Links in mail would be made of the Host header, which whoever sends the request chooses.
+        if self.smtp_host and not self.public_url:
+            raise ValueError(
+                "WEIR_PUBLIC_URL must be set where WEIR_SMTP_HOST is: links in mail begin with it"
+            )
+        return self
+
 
 class AgentSettings(LogSettings):
     """The agent."""
@@ -343,3 +354,12 @@ class AgentSettings(LogSettings):
     agent_port: int | None = Field(
         None, ge=0, le=65535, description="Port of the agent's health and metrics; none: not served."
     )
+
+
+def refusals(error: ValidationError) -> list[str]:
+    """What is wrong with settings: a sentence each, with the variable's name, never its value."""
+    return [
+        # What is wrong with several together has no place, and names them itself.
+        f"WEIR_{str(problem['loc'][0]).upper()}: {problem['msg']}" if problem["loc"] else problem["msg"]
+        for problem in error.errors()
+    ]

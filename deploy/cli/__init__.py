@@ -32,11 +32,15 @@ def main() -> int:
         print(f"weir: {error.message}", file=sys.stderr)
         return 1
     except ValueError as error:
-        # A setting that cannot be: pydantic's error is a ValueError, whose import is not worth its time here.
-        for problem in getattr(error, "errors", list)():
-            print(f"weir: WEIR_{str(problem['loc'][0]).upper()}: {problem['msg']}", file=sys.stderr)
-        if not hasattr(error, "errors"):
+        # A setting that cannot be: pydantic's error is a ValueError, imported when there is one.
+        from pydantic import ValidationError
+
+        from schema.settings import refusals
+
+        if not isinstance(error, ValidationError):
             raise
+        for refusal in refusals(error):
+            print(f"weir: {refusal}", file=sys.stderr)
         return 2
     return 0
 

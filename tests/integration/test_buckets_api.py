@@ -514,7 +514,8 @@ async def test_an_invitation_is_over_after_its_time(api: Door, database_dsn: str
 
 
 async def test_when_mail_does_not_leave_nobody_is_invited(database_dsn: str) -> None:
-    async with api_door(database_dsn, smtp_host="127.0.0.1", smtp_port=9, smtp_security="none") as api:
+    server = {"smtp_host": "127.0.0.1", "smtp_port": 9, "smtp_security": "none"}
+    async with api_door(database_dsn, public_url="https://weir.example", **server) as api:
         answer = await ask(api, "POST", "add_user", {"email": "ada@example.com"})
         assert (answer.status, list(answer.body)) == (500, ["msg"])
         assert query(database_dsn, "SELECT count(*) FROM bucket_invitations") == [(0,)]

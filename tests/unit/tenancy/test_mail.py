@@ -6,10 +6,11 @@ import email.policy
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from api.tenancy.mail import Mail, composed
 from schema.errors import Invalid, Unavailable
-from schema.settings import MailSettings
+from schema.settings import ApiSettings, MailSettings, refusals
 
 
 @pytest.mark.parametrize("to", ["a@example.com\nBcc: b@example.com", "a@example.com\r\nX: y"])
@@ -58,3 +59,16 @@ async def test_a_server_gets_the_mail_and_a_silent_one_costs_the_deadline() -> N
         settings = MailSettings(smtp_host="127.0.0.1", smtp_port=port, smtp_security="none", smtp_seconds=0.2)
         with pytest.raises(Unavailable):
             await Mail(settings).send("ada@example.com", "Subject", "Hello\n")
+
+
+def test_with_a_server_links_are_not_made_of_the_callers_host() -> None:
+    with pytest.raises(ValidationError) as refused:
+        ApiSettings(smtp_host="mail.example", public_url="")
+    (sentence,) = refusals(refused.value)
+    assert "WEIR_PUBLIC_URL" in sentence
+    assert "WEIR_SMTP_HOST" in sentence
+    assert ApiSettings(smtp_host="mail.example", public_url="https://weir.example").smtp_host
+    # One setting's own trouble is named by its variable.
+    with pytest.raises(ValidationError) as refused:
+        ApiSettings(api_port=-1)
+    assert refusals(refused.value)[0].startswith("WEIR_API_PORT: ")
