@@ -195,6 +195,54 @@ async def test_bombs_are_refused_and_memory_returns(door: Door) -> None:
     await check_memory(door, before)
 
 
+BODY_BYTES = 10 * MIB
+RESIDENT_BYTES = 250 * MIB
+JSON_TYPE = "application/json"
+
+
+def filled(start: bytes, piece: bytes, end: bytes) -> bytes:
+    """As many pieces as a body of the largest size has room for; the last without its comma."""
+    count = (BODY_BYTES - len(start) - len(end)) // len(piece)
+    return start + (piece * count).rstrip(b",") + end
+
+
+# Of the largest size, with millions of elements each: what is sent, its media type.
+COUNTED = {
+    "ones": (filled(b"[", b"1,", b"]"), JSON_TYPE),
+    "objects": (filled(b"[", b"{},", b"]"), JSON_TYPE),
+    "an envelope": (filled(b'{"events":[', b"{},", b"]}"), JSON_TYPE),
+    "an escaped envelope": (filled(b'{"\\u0065vents":[', b"1,", b"]}"), JSON_TYPE),
+    "an envelope twice": (filled(b'{"events":[],"events":[', b"1,", b"]}"), JSON_TYPE),
+    "a batch": (filled(b"[", b"{},", b"]"), "application/cloudevents-batch+json"),
+    "empty lines": (b"\n" * BODY_BYTES, "application/x-ndjson"),
+    "lines": (b"1\n" * (BODY_BYTES // 2), "application/x-ndjson"),
+}
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+async def test_millions_of_elements_are_refused_within_memory(doors: dict[str, Door], kind: str) -> None:
+    """Packed, so that all of it is there at once; others are answered meanwhile."""
+    door = doors["gateway"]
+    body, media_type = COUNTED[kind]
+    packed = gzip.compress(body, 1)
+    fields = ("Content-Encoding: gzip", f"Content-Type: {media_type}", "Connection: close")
+    hostile = asyncio.create_task(said(door, once(door.request(packed, *fields))))
+    most = 0
+    before = time.monotonic()
+    honest = asyncio.create_task(said(door, once(door.request(door.honest, "Connection: close"))))
+    waited_seconds = 0.0
+    while not (hostile.done() and honest.done()):
+        most = max(most, door.process.resident_bytes)
+        if not honest.done():
+            waited_seconds = time.monotonic() - before
+        await asyncio.sleep(0.01)
+    # Blank lines are no entries: none is refused, and none accepted.
+    assert statuses(hostile.result()) == [202 if kind == "empty lines" else 400], hostile.result()[:300]
+    assert statuses(honest.result()) == [202], honest.result()[:300]
+    assert waited_seconds < 4
+    assert most < RESIDENT_BYTES, f"{most / MIB:.0f} MiB"
+
+
 Slow = Callable[[Door], AsyncIterator[bytes]]
 SLOW: dict[str, tuple[Slow, set[int]]] = {
     "nothing": (lambda _door: once(), set()),
