@@ -2,7 +2,7 @@
 
 Neighbours: ``passwords``, ``tokens``, ``mail``, ``invitations``. Guarantee: who has registered under an
 address gets nothing by it (no membership that was meant for it) before he has brought back a secret that
-was mailed there; and a reset tells nobody whether an address has an account.
+was mailed there; and a reset says the same whether or not an address has an account.
 """
 
 from __future__ import annotations
