@@ -27,7 +27,7 @@ from ingest.writer.maintenance import Maintenance
 from schema.connections import Duty, Pool, acquired, close_pool, open_pool
 from schema.errors import WeirError
 from schema.logs import configure_logs
-from schema.memory import settle_memory
+from schema.memory import keep_trimmed, settle_memory
 from schema.metrics import WriterMetrics
 from schema.migrations.migrate import newest_revision
 from schema.settings import WriterSettings
@@ -95,6 +95,7 @@ async def _work(
     async with asyncio.TaskGroup() as group:
         storing = [group.create_task(lane.run()) for lane in lanes]
         fetching = group.create_task(consumer.run(stop))
+        trimming = group.create_task(keep_trimmed())
         maintaining = (
             group.create_task(Maintenance(settings, metrics).run(stop)) if settings.maintenance else None
         )
@@ -103,7 +104,7 @@ async def _work(
         for lane in lanes:
             lane.stop()
         _, unfinished = await asyncio.wait(storing, timeout=settings.shutdown_seconds * 0.5)
-        for task in (*unfinished, *filter(None, [maintaining])):
+        for task in (*unfinished, trimming, *filter(None, [maintaining])):
             task.cancel()
         _, unfinished = await asyncio.wait([fetching], timeout=settings.shutdown_seconds * 0.4)
         for task in unfinished:
