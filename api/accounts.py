@@ -23,6 +23,7 @@ from api.tenancy.buckets import Buckets
 from api.tenancy.keys import KeyStore
 from api.tenancy.mail import Mail
 from api.tenancy.members import Members
+from api.tenancy.outbox import Outbox
 from api.tenancy.passwords import Passwords
 from api.tenancy.payment import NoPayment, Payment
 from api.tenancy.plans import Plans
@@ -52,6 +53,7 @@ def add_account_routes(
     acquire_seconds = settings.database_connect_seconds
     payment = payment or NoPayment()
     inbox, mail = Inbox(settings, allowance), Mail(settings)
+    outbox = Outbox(settings, mail, metrics)
     passwords, tokens = Passwords(), TokenStore(settings, pool)
     buckets = Buckets(pool, Plans(settings), Secrecy(settings.secret_key), acquire_seconds=acquire_seconds)
     members = Members(
@@ -63,7 +65,7 @@ def add_account_routes(
         acquire_seconds=acquire_seconds,
     )
     access = Access(settings, pool, inbox, buckets)
-    OAuth(settings, pool, tokens, Accounts(settings, pool, passwords, tokens, mail), inbox).add_routes(app)
+    OAuth(settings, pool, tokens, Accounts(settings, pool, passwords, tokens, outbox), inbox).add_routes(app)
     Metadata(access, reader, metrics).add_routes(app)
     People(access, members, Attempts(settings.invitations_per_minute, time.monotonic)).add_routes(app)
     billing = Billing(pool, buckets, payment, acquire_seconds=acquire_seconds)
@@ -76,3 +78,4 @@ def add_account_routes(
         passwords.close()
 
     app.cleanup_ctx.append(threads)
+    app.cleanup_ctx.append(lambda _app: outbox.lifetime())

@@ -20,7 +20,7 @@ from api.front import add_front_routes
 from api.http.bodies import Allowance
 from api.http.health import Check, add_health_routes
 from api.http.openapi.pages import add_description_routes
-from api.http.problems import door, message_form, response_status_form, success_form
+from api.http.problems import bucket_form, door, message_form, response_status_form, success_form
 from api.live.feeds import Feeds
 from api.surfaces.bucket_events import BucketEvents
 from api.surfaces.described.whole import ABOUT, OPERATIONS
@@ -69,7 +69,7 @@ async def clients(settings: ApiSettings) -> AsyncIterator[Clients]:
 def build_app(settings: ApiSettings, parts: Clients, registry: CollectorRegistry) -> web.Application:
     """The application, ready to be served."""
     forms = {
-        "/api/bucket": message_form,
+        "/api/bucket": bucket_form,
         "/api/oauth": message_form,
         "/devices": response_status_form,
         "/laas/api/v1": response_status_form,

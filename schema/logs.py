@@ -16,7 +16,7 @@ from schema.settings import LogSettings
 
 _SECRET_NAMES = re.compile(r"authorization|token|secret|password|api_key|x-api-key|dsn", re.IGNORECASE)
 _SECRET_VALUES = re.compile(
-    r"(weir_(?:ingest|read|admin|access|refresh)_)[A-Za-z0-9_-]+"
+    r"(weir_(?:ingest|read|admin|access|refresh|mail)_)[A-Za-z0-9_-]+"
     r"|(://[^:/@\s]*:)[^@\s]*@"
     r"|\b((?:Bearer|Basic) )[A-Za-z0-9._~+/=:-]+"
 )

@@ -131,6 +131,15 @@ class ApiMetrics:
         self.receipt_waits = Counter(
             "weir_receipt_waits_total", "Reads that carried a receipt.", ["outcome"], registry=registry
         )
+        self.mails = Counter(
+            "weir_mails_total",
+            "Mails sent after the answer: sent, failed, refused (the queue was full), left (at the stop).",
+            ["outcome"],
+            registry=registry,
+        )
+        self.mails_waiting = Gauge(
+            "weir_mails_waiting", "Mails that wait to be sent after the answer.", registry=registry
+        )
 
 
 class LiveMetrics:

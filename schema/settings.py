@@ -246,6 +246,12 @@ class MailSettings(SettingsGroup):
     smtp_user: str = Field("", description="User at the SMTP server; empty: no sign-in.")
     smtp_password: str = Field("", description="That user's password.", repr=False)
     smtp_seconds: float = Field(10.0, gt=0, le=60, description="Deadline of sending one mail.")
+    mail_queue: int = Field(
+        1_000, ge=1, description="Mails that wait to be sent after their request's answer; beyond it, 503."
+    )
+    mail_grace_seconds: float = Field(
+        5.0, ge=0, le=8, description="Grace for those that still wait when the process stops."
+    )
 
 
 class AccountSettings(SettingsGroup):

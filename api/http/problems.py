@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -85,14 +85,19 @@ def problem_form(refusal: Refusal) -> web.Response:
 
 
 def message_form(refusal: Refusal) -> web.Response:
-    """``{"msg": …}``, as the documents of the bucket surfaces have it; the database away is their 500."""
-    status = 500 if isinstance(refusal.error, Unavailable) else refusal.status
+    """``{"msg": …}``, as the calls for signing in have it."""
     return web.Response(
         body=orjson.dumps({"msg": refusal.message}),
-        status=status,
+        status=refusal.status,
         content_type="application/json",
         headers=refusal.headers,
     )
+
+
+def bucket_form(refusal: Refusal) -> web.Response:
+    """The same, as the documents of the bucket surfaces have it: the database away is their 500."""
+    away = isinstance(refusal.error, Unavailable)
+    return message_form(replace(refusal, status=500) if away else refusal)
 
 
 def response_status_form(refusal: Refusal) -> web.Response:

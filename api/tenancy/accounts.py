@@ -1,19 +1,22 @@
 """Accounts: signing in, registering, resetting a password, showing that an address is one's own.
 
-Neighbours: ``passwords``, ``tokens``, ``mail``, ``invitations``. Guarantee: who has registered under an
+Neighbours: ``passwords``, ``tokens``, ``outbox``, ``invitations``. Guarantee: who has registered under an
 address gets nothing by it (no membership that was meant for it) before he has brought back a secret that
-was mailed there; and a reset says the same whether or not an address has an account.
+was mailed there; and a reset is answered before anything about its address is looked up.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import asyncpg
 
 from api.tenancy.invitations import accept_all, take_invitation
-from api.tenancy.mail import Mail
+from api.tenancy.mail import Message
+from api.tenancy.outbox import Outbox
 from api.tenancy.passwords import Passwords
 from api.tenancy.tokens import Tokens, TokenStore
 from schema.connections import Pool, PooledConnection, acquired
@@ -68,13 +71,13 @@ class Accounts:
     """Accounts in the database."""
 
     def __init__(
-        self, settings: ApiSettings, pool: Pool, passwords: Passwords, tokens: TokenStore, mail: Mail
+        self, settings: ApiSettings, pool: Pool, passwords: Passwords, tokens: TokenStore, outbox: Outbox
     ) -> None:
         self._pool = pool
         self._acquire_seconds = settings.database_connect_seconds
         self._passwords = passwords
         self._tokens = tokens
-        self._mail = mail
+        self._outbox = outbox
         self._open = settings.registration == "open"
         self._mail_token_life = timedelta(seconds=settings.mail_token_seconds)
         self._invitation_life = timedelta(seconds=settings.invitation_seconds)
@@ -95,38 +98,38 @@ class Accounts:
         """A new user, signed in.
 
         With an invitation's secret the address is shown to be the user's, and he is a member of every
-        bucket that invited it; without one, a mail is sent that asks for it to be confirmed. Raises
+        bucket that invited it; without one, a mail follows that asks for it to be confirmed. Raises
         Invalid, Denied (403 without an invitation where one is needed; 409 for an address that has an
-        account), Overloaded, Unavailable.
+        account), Overloaded (no place for that mail either), Unavailable.
         """
         if invitation is None and not self._open:
             raise Denied("registration is by invitation here; send the one that was mailed to you")
         invited = False if invitation is None else await self._check_invitation(invitation, email)
         password_hash = await self._passwords.hash(password)
         user_id = new_bucket_id()
-        async with acquired(self._pool, self._acquire_seconds) as connection, connection.transaction():
-            if await connection.fetchval(_NEW_USER, user_id, email, username, password_hash, invited) is None:
-                raise Denied("email: has an account already; sign in, or reset its password", status=409)
-            if invited:
-                await accept_all(connection, user_id, email, self._invitation_life)
-            tokens = await self._tokens.signed_in(connection, user_id, client_id)
-        if not invited:
-            await self._ask_to_confirm(user_id, email)
+        # The mail may be composed only when the user is there for certain, and must find its place then.
+        with nullcontext() if invited else self._outbox.place() as put:
+            async with acquired(self._pool, self._acquire_seconds) as connection, connection.transaction():
+                made = await connection.fetchval(_NEW_USER, user_id, email, username, password_hash, invited)
+                if made is None:
+                    raise Denied("email: has an account already; sign in, or reset its password", status=409)
+                if invited:
+                    await accept_all(connection, user_id, email, self._invitation_life)
+                tokens = await self._tokens.signed_in(connection, user_id, client_id)
+            if put is not None:
+                put("confirm", partial(self._confirmation_mail, user_id, email))
         return User(user_id, email, username, invited), tokens
 
     async def request_reset(self, email: str) -> None:
-        """Mail a secret to whoever has this address; nothing happens where nobody has. Raises Unavailable."""
+        """Have a secret mailed to whoever has this address; nothing is sent where nobody has.
+
+        Returns before the address is looked up, so that neither time nor outcome depends on it. Raises
+        Overloaded, Unavailable.
+        """
+        # All that is asked meanwhile: with the database away, a mail would be promised that nobody can write.
         async with acquired(self._pool, self._acquire_seconds) as connection:
-            row = await connection.fetchrow(_BY_EMAIL, email)
-        if row is None:
-            return
-        secret = await self._mail_token(row["user_id"], "reset")
-        await self._mail.send(
-            row["email"],
-            "Set a new password",
-            "Somebody asked for a new password for your account. If it was you, send this token and the new\n"
-            f"password to /api/oauth/reset_password:\n\n{secret}\n\nIf it was not you, do nothing.\n",
-        )
+            await connection.execute("SELECT")
+        self._outbox.put("reset", partial(self._reset_mail, email))
 
     async def reset(self, token: str, password: str) -> None:
         """Set a new password by a mailed secret; every session ends.
@@ -181,13 +184,26 @@ class Accounts:
             raise Invalid("invitation: unknown, over, or of another address")
         return True
 
-    async def _ask_to_confirm(self, user_id: str, email: str) -> None:
+    async def _confirmation_mail(self, user_id: str, email: str) -> Message:
         secret = await self._mail_token(user_id, "confirm")
-        await self._mail.send(
+        return Message(
             email,
             "Confirm your address",
             "An account was made with this address. If it was you, send this token to /api/oauth/confirm:\n\n"
             f"{secret}\n\nIf it was not you, do nothing.\n",
+        )
+
+    async def _reset_mail(self, email: str) -> Message | None:
+        async with acquired(self._pool, self._acquire_seconds) as connection:
+            row = await connection.fetchrow(_BY_EMAIL, email)
+        if row is None:
+            return None
+        secret = await self._mail_token(row["user_id"], "reset")
+        return Message(
+            row["email"],
+            "Set a new password",
+            "Somebody asked for a new password for your account. If it was you, send this token and the new\n"
+            f"password to /api/oauth/reset_password:\n\n{secret}\n\nIf it was not you, do nothing.\n",
         )
 
     async def _mail_token(self, user_id: str, purpose: str) -> str:

@@ -19,7 +19,7 @@ from api.tenancy.invitations import (
     withdraw,
     withdraw_unsent,
 )
-from api.tenancy.mail import Mail
+from api.tenancy.mail import Mail, Message
 from api.tenancy.payment import Payment
 from api.tenancy.plans import check_members
 from schema.connections import Pool, PooledConnection, acquired
@@ -123,11 +123,13 @@ class Members:
         name = " ".join(bucket.name.split())
         try:
             await self._mail.send(
-                email,
-                "You are invited to a bucket",
-                f"You are invited to the bucket “{name}”.\n\nRegister at {link} with this address, and send"
-                f" this invitation along:\n\n{secret}\n\nWho has an account already confirms the address with"
-                " it, at /api/oauth/confirm.\n",
+                Message(
+                    email,
+                    "You are invited to a bucket",
+                    f"You are invited to the bucket “{name}”.\n\nRegister at {link} with this address, and"
+                    f" send this invitation along:\n\n{secret}\n\nWho has an account already confirms the"
+                    " address with it, at /api/oauth/confirm.\n",
+                )
             )
         except WeirError:
             async with acquired(self._pool, self._acquire_seconds) as connection:

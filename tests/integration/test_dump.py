@@ -13,6 +13,7 @@ from psycopg import sql
 from api.tenancy.administration import administration, create_refresh_token
 from schema.identities import new_secret
 from tests.support.api_door import Door, api_door
+from tests.support.mail import mails
 from tests.support.secret_search import note, secrets_in, written_otherwise
 
 SECRET_KEY = base64.b64encode(secrets.token_bytes(32)).decode()
@@ -27,6 +28,8 @@ async def test_a_dump_holds_no_usable_secret(database_dsn: str, tmp_path: Path) 
     async with api_door(database_dsn, **options) as api:
         used |= {value.removeprefix("Bearer ") for pair in api.secrets.values() for value in pair.values()}
         used |= await _busy(api, database_dsn)
+    # Of the registration, the invitation and the reset; the stop has waited for what leaves after the answer.
+    assert len(await mails(tmp_path, 3)) == 3
     used |= set(_mailed(tmp_path))
     # Some of it was never valid, but all of it was shown to the door.
     used = {secret for secret in used if len(secret) >= 12}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import email
+import asyncio
 import re
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -16,6 +18,8 @@ from api.tenancy.administration import administration, create_refresh_token
 from api.tenancy.passwords import hash_password
 from schema.identities import new_secret
 from tests.support.api_door import Answer, Door, api_door
+from tests.support.mail import mails, secret_in
+from tests.support.proxy import proxy_before
 
 TOKEN = "/api/oauth/token"
 NULL = {"Authorization": "Bearer null"}
@@ -48,21 +52,6 @@ async def refreshed(api: Door, token: str, **body: Any) -> Answer:
 async def works(api: Door, access_token: str) -> int:
     answer = await api.ask("GET", "/api/bucket", who="nobody", Authorization=f"Bearer {access_token}")
     return answer.status
-
-
-def mails(folder: Path) -> list[tuple[str, str]]:
-    """Address and text of each mail, in the order in which they left."""
-    found = []
-    for path in sorted((folder / "mail").glob("*.eml")):
-        message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-        assert path.stat().st_mode & 0o077 == 0, "a mail with a secret in it is readable by others"
-        found.append((str(message["To"]), message.get_content()))
-    return found
-
-
-def secret_in(text: str) -> str:
-    (secret,) = re.findall(r"weir_mail_[A-Za-z0-9_-]{43}", text)
-    return str(secret)
 
 
 async def test_a_client_gets_access_tokens_for_the_same_refresh_token_again_and_again(
@@ -263,7 +252,7 @@ async def test_registering_signs_in_and_asks_for_the_address_to_be_confirmed(
     }
     bearer = {"Authorization": f"Bearer {answer.body['access_token']}"}
     assert (await api.ask("GET", "/api/bucket", who="nobody", **bearer)).body == []
-    ((to, text),) = mails(tmp_path)
+    ((to, text),) = await mails(tmp_path / "mail", 1)
     assert to == "ada@example.com"
     confirmed = await api.ask(
         "POST", "/api/oauth/confirm", {"token": secret_in(text)}, who="nobody", **bearer
@@ -307,7 +296,7 @@ async def test_a_reset_sets_a_password_once_and_ends_every_session(
     known = await api.ask("POST", path, {"email": "Owner@example.com"}, who="nobody")
     unknown = await api.ask("POST", path, {"email": "unknown@example.com"}, who="nobody")
     assert (known.status, known.body) == (unknown.status, unknown.body) == (200, known.body)
-    ((to, text),) = mails(tmp_path)
+    ((to, text),) = await mails(tmp_path / "mail", 1)
     assert to == "owner@example.com"
     reset = {"token": secret_in(text), "password": "a new password"}
     assert (await api.ask("POST", path, {**reset, "password": "short"}, who="nobody")).status == 400
@@ -334,23 +323,26 @@ async def test_a_reset_ends_the_keys_of_who_registered_under_anothers_address(
     async def sees(key: dict[str, str]) -> int:
         return (await api.ask("GET", "/api/bucket", who="nobody", **key)).status
 
-    async def reset() -> None:
+    async def reset(mails_before: int) -> None:
         path = "/api/oauth/reset_password"
         await api.ask("POST", path, {"email": "ada@example.com"}, who="nobody")
-        body = {"token": secret_in(mails(tmp_path)[-1][1]), "password": "a new password"}
+        newest = (await mails(tmp_path / "mail", mails_before + 1))[-1]
+        body = {"token": secret_in(newest[1]), "password": "a new password"}
         assert (await api.ask("POST", path, body, who="nobody")).status == 200
 
     squatters = await key_of((await register(api)).body["access_token"])
+    # That asks for the address to be confirmed.
+    await mails(tmp_path / "mail", 1)
     owners = await key_of(
         (await refreshed(api, refresh_token(database_dsn, api.users["owner"]))).body["access_token"]
     )
     assert (await sees(squatters), await sees(owners)) == (200, 200)
-    await reset()
+    await reset(1)
     assert (await sees(squatters), await sees(owners)) == (401, 200)
     # From now on the address is its user's, and so are the keys.
     body = {"grant_type": "password", "email": "ada@example.com", "password": "a new password"}
     own = await key_of((await api.ask("POST", TOKEN, body, who="nobody")).body["access_token"])
-    await reset()
+    await reset(2)
     assert await sees(own) == 200
 
 
@@ -390,25 +382,61 @@ async def test_the_address_is_the_one_that_our_own_proxy_wrote_down(
         assert await ask("10.0.0.2") == 404
 
 
-async def test_the_database_away_is_a_500_here(tmp_path: Path) -> None:
-    from aiohttp import ClientSession
-    from prometheus_client import CollectorRegistry
+AWAY: list[tuple[str, dict[str, str]]] = [
+    ("token", {"grant_type": "refresh_token", "refresh_token": new_secret("refresh")}),
+    ("token", {"grant_type": "password", "email": "owner@example.com", "password": PASSWORD}),
+    ("token", {"grant_type": "client_credentials", "client_id": "a", "client_secret": new_secret("read")}),
+    ("revoke", {"token": new_secret("refresh")}),
+    ("register", {"username": "Ada", "email": "ada@example.com", "password": PASSWORD}),
+    ("reset_password", {"email": "owner@example.com"}),
+    ("reset_password", {"token": new_secret("mail"), "password": PASSWORD}),
+    ("confirm", {"token": new_secret("mail")}),
+]
 
-    from api.app import build_app, clients
-    from api.http.serving import Listening, listening
-    from schema.settings import ApiSettings
 
-    settings = ApiSettings(
-        database_dsn="postgresql://127.0.0.1:9/none",
-        mail_folder=str(tmp_path),
-        secret_key=base64.b64encode(bytes(32)).decode(),
-    )
-    async with (
-        clients(settings) as parts,
-        listening(build_app(settings, parts, CollectorRegistry()), Listening("127.0.0.1", 0, 5, 5)) as port,
-        ClientSession() as session,
-    ):
-        body = {"grant_type": "refresh_token", "refresh_token": new_secret("refresh")}
-        async with session.post(f"http://127.0.0.1:{port}{TOKEN}", json=body) as answer:
-            assert answer.status == 500
-            assert list(await answer.json()) == ["msg"]
+@pytest.mark.parametrize("how", ["refuses", "is frozen"])
+async def test_while_the_database_is_away_every_call_is_503(
+    database_dsn: str, tmp_path: Path, how: str
+) -> None:
+    with proxy_before(database_dsn) as (proxy, dsn):
+        options = {
+            "database_dsn": dsn,
+            "database_connect_seconds": 0.5,
+            "database_command_seconds": 0.5,
+            "sign_ins_per_minute": 100,
+            "mail_folder": str(tmp_path / "mail"),
+        }
+        async with api_door(database_dsn, **options) as api:
+
+            async def statuses() -> Counter[int]:
+                """How many of the calls, asked at once, were answered with each status."""
+                who = {"confirm": "owner"}
+                asked = [
+                    api.ask("POST", f"/api/oauth/{path}", body, who=who.get(path, "nobody"))
+                    for path, body in AWAY
+                ]
+                answers = await asyncio.gather(*asked)
+                for answer in answers:
+                    if answer.status == 503:
+                        assert list(answer.body) == ["msg"]
+                        assert int(answer.headers["Retry-After"]) >= 1
+                return Counter(answer.status for answer in answers)
+
+            assert 503 not in await statuses()
+            if how == "is frozen":
+                proxy.freeze()
+            else:
+                proxy.lead_to(9)
+                proxy.cut()
+            began = time.monotonic()
+            assert await statuses() == {503: len(AWAY)}
+            assert time.monotonic() - began < 10
+            proxy.lead_to(urlsplit(database_dsn).port or 5432)
+            proxy.thaw()
+            # By itself, and without a connection that was broken in the meantime.
+            for _ in range(50):
+                if 503 not in await statuses():
+                    break
+                await asyncio.sleep(0.1)
+            else:
+                raise AssertionError("still away")

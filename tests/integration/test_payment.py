@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from api.accounts import add_account_routes
 from api.app import clients
 from api.http.bodies import Allowance
-from api.http.problems import door, message_form
+from api.http.problems import bucket_form, door
 from api.http.serving import Listening, listening
 from api.tenancy.payment import Charge
 from schema.errors import Denied, Unavailable
@@ -60,7 +60,7 @@ async def api(database_dsn: str, tmp_path: Path, till: Till) -> AsyncIterator[Do
         plans={"free": Plan(), "pro": Plan(monthly_price=49)},
     )
     registry = CollectorRegistry()
-    app = web.Application(middlewares=[door(DoorMetrics(registry), {"/api": message_form})])
+    app = web.Application(middlewares=[door(DoorMetrics(registry), {"/api": bucket_form})])
     async with api_door(database_dsn) as people, clients(settings) as parts:
         metrics, allowance = ApiMetrics(registry), Allowance(1 << 20)
         add_account_routes(app, settings, parts.primary, parts.reader, allowance, metrics, till)

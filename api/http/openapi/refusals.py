@@ -47,7 +47,7 @@ class Problem(BaseModel):
 
 
 class Message(BaseModel):
-    """A refusal of the bucket surfaces and of sign-in."""
+    """A refusal of the bucket surfaces and of signing in."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -106,7 +106,8 @@ def _headers(status: int) -> tuple[str, ...]:
 _UNAVAILABLE = "The database, or another server behind this door, does not answer; or an unexpected error."
 
 PROBLEM = Form(Problem, "application/problem+json")
-MESSAGE = Form(
+MESSAGE = Form(Message)
+BUCKET = Form(
     Message,
     said={500: _UNAVAILABLE, 503: "More than is taken just now; `Retry-After` says when to ask again."},
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from api.http.openapi.operations import TOKEN_OR_KEY, Content, Operation, bucket_id, json_of
-from api.http.openapi.refusals import BODY, IN_BUCKET, MESSAGE
+from api.http.openapi.refusals import BODY, BUCKET, IN_BUCKET
 from api.surfaces.bucket_events import PREFIX, EventsQuestion, HistogramQuestion, NamesQuestion
 from api.surfaces.described.steps import RECEIPT, Shown
 
@@ -41,7 +41,7 @@ class AppNames(Shown):
 
 # Not a tuple: tools for descriptions disagree on how those are written.
 _Point = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
-_REFUSALS = MESSAGE.refusals(*IN_BUCKET, *BODY)
+_REFUSALS = BUCKET.refusals(*IN_BUCKET, *BODY)
 
 
 def _names(path: str) -> Operation:

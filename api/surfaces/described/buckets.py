@@ -16,7 +16,7 @@ from api.http.openapi.operations import (
     bucket_id,
     json_of,
 )
-from api.http.openapi.refusals import BODY, IN_BUCKET, MESSAGE, SIGNED_IN
+from api.http.openapi.refusals import BODY, BUCKET, IN_BUCKET, SIGNED_IN
 from api.surfaces.buckets.access import ONE, PREFIX
 from api.surfaces.buckets.bodies import ChangedBucket, Feedback, NewBucket, Options, Upgrade
 from api.surfaces.described.bucket_answers import (
@@ -56,7 +56,7 @@ def about_bucket(
         f"{ONE}{path}",
         tag,
         summary,
-        {200: answer, **MESSAGE.refusals(*statuses, said=said)},
+        {200: answer, **BUCKET.refusals(*statuses, said=said)},
         parameters=parameters,
         bodies=contents,
         body_required=bool(contents),
@@ -70,7 +70,7 @@ def _listing(path: str) -> Operation:
         path,
         TAG,
         "The buckets that the caller is a member of",
-        {200: json_of("Oldest first.", list[BucketAnswer]), **MESSAGE.refusals(*IN_BUCKET)},
+        {200: json_of("Oldest first.", list[BucketAnswer]), **BUCKET.refusals(*IN_BUCKET)},
         security=TOKEN_OR_KEY,
     )
 
@@ -85,7 +85,7 @@ OPERATIONS = (
         "Create a bucket",
         {
             200: json_of("The new bucket; the caller owns it.", OneBucket),
-            **MESSAGE.refusals(
+            **BUCKET.refusals(
                 *SIGNED_IN,
                 *BODY,
                 said={

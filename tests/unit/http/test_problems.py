@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from api.http.health import Check, add_health_routes
-from api.http.problems import door, message_form
+from api.http.problems import bucket_form, door, message_form
 from api.http.serving import Listening, listening
 from schema.errors import Denied, Invalid, Overloaded, TooLarge, Unavailable
 from schema.metrics import DoorMetrics
@@ -42,9 +42,11 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         return None
 
     registry = CollectorRegistry()
-    app = web.Application(middlewares=[door(DoorMetrics(registry), {"/api/": message_form})])
+    forms = {"/api/": message_form, "/api/bucket/": bucket_form}
+    app = web.Application(middlewares=[door(DoorMetrics(registry), forms)])
     app.router.add_get("/fail/{kind}", fail)
     app.router.add_get("/api/fail/{kind}", fail)
+    app.router.add_get("/api/bucket/fail/{kind}", fail)
     checks = [Check("well", well), Check("slow", slow), Check("extra", slow, required=False)]
     add_health_routes(app, checks, registry, facts=lambda: {"edition": "apache"}, check_seconds=0.1)
     async with (
@@ -82,8 +84,10 @@ async def test_errors_as_problems(
 async def test_a_surface_has_a_form_of_its_own(session: aiohttp.ClientSession) -> None:
     async with session.get("/api/fail/invalid") as answer:
         assert (answer.status, await answer.json()) == (400, {"msg": "limit: must be a number"})
-    async with session.get("/api/fail/away") as answer:
-        assert answer.status == 500
+    for path, status in (("/api/fail/away", 503), ("/api/bucket/fail/away", 500)):
+        async with session.get(path) as answer:
+            assert (answer.status, list(await answer.json())) == (status, ["msg"])
+            assert answer.headers["Retry-After"] == "2"
     async with session.get("/api/nothing") as answer:
         assert (answer.status, await answer.json()) == (404, {"msg": "Not Found"})
     async with session.get("/nothing") as answer:

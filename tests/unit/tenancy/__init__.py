@@ -1,1 +1,1 @@
-"""Tenancy without a database: attempts, secrecy, plans, passwords, mail."""
+"""Tenancy without a database: attempts, secrecy, plans, passwords, mail, what leaves after the answer."""

@@ -1,6 +1,5 @@
 """Mail: no text of a caller's becomes a header, and a folder's file appears whole."""
 
-import asyncio
 import email
 import email.policy
 from pathlib import Path
@@ -8,20 +7,21 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from api.tenancy.mail import Mail, composed
+from api.tenancy.mail import Mail, Message, composed
 from schema.errors import Invalid, Unavailable
 from schema.settings import ApiSettings, MailSettings, refusals
+from tests.support.mail import SmtpServer, smtp_server
 
 
 @pytest.mark.parametrize("to", ["a@example.com\nBcc: b@example.com", "a@example.com\r\nX: y"])
 def test_an_address_with_a_line_break_is_refused(to: str) -> None:
     with pytest.raises(Invalid):
-        composed("Weir <weir@localhost>", to, "s", "t")
+        composed("Weir <weir@localhost>", Message(to, "s", "t"))
 
 
 async def test_a_mail_lies_in_the_folder_closed_to_others(tmp_path: Path) -> None:
     mail = Mail(MailSettings(mail_folder=str(tmp_path / "a/b")))
-    await mail.send("ada@example.com", "Grüße", "Text mit Umlaut: ü\n")
+    await mail.send(Message("ada@example.com", "Grüße", "Text mit Umlaut: ü\n"))
     (path,) = sorted((tmp_path / "a/b").iterdir())
     assert path.suffix == ".eml"
     assert path.stat().st_mode & 0o077 == 0
@@ -31,34 +31,20 @@ async def test_a_mail_lies_in_the_folder_closed_to_others(tmp_path: Path) -> Non
 
 
 async def test_a_server_gets_the_mail_and_a_silent_one_costs_the_deadline() -> None:
-    received: list[bytes] = []
+    def by(server: SmtpServer, seconds: float) -> Mail:
+        return Mail(
+            MailSettings(
+                smtp_host="127.0.0.1", smtp_port=server.port, smtp_security="none", smtp_seconds=seconds
+            )
+        )
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 here\r\n")
-        while line := await reader.readline():
-            if line.upper().startswith(b"DATA"):
-                writer.write(b"354 go on\r\n")
-                received.append(await reader.readuntil(b"\r\n.\r\n"))
-            elif line.upper().startswith(b"QUIT"):
-                writer.write(b"221 bye\r\n")
-                break
-            writer.write(b"250 fine\r\n")
-        writer.close()
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        settings = MailSettings(smtp_host="127.0.0.1", smtp_port=port, smtp_security="none", smtp_seconds=5)
-        await Mail(settings).send("ada@example.com", "Subject", "Hello\n")
-    assert b"Hello" in received[0]
-    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        settings = MailSettings(smtp_host="127.0.0.1", smtp_port=port, smtp_security="none", smtp_seconds=0.2)
+    message = Message("ada@example.com", "Subject", "Hello\n")
+    async with smtp_server() as server:
+        await by(server, 5).send(message)
+    assert b"Hello" in server.taken[0]
+    async with smtp_server(hangs=True) as server:
         with pytest.raises(Unavailable):
-            await Mail(settings).send("ada@example.com", "Subject", "Hello\n")
+            await by(server, 0.2).send(message)
 
 
 def test_with_a_server_links_are_not_made_of_the_callers_host() -> None:
