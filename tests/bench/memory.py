@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 import psutil
@@ -34,6 +34,7 @@ FROZEN_CONNECTIONS = 64
 _SAMPLE_SECONDS = 0.1
 _QUESTION_SECONDS = 0.5
 _LOAD_SECONDS = 2400.0
+_RECOVERY_SECONDS = 30.0
 _REQUESTS_BEFORE = 0.25
 _ANSWER_SECONDS = aiohttp.ClientTimeout(total=25)
 
@@ -95,7 +96,11 @@ async def _frozen(way: Way, scale: Scale, pids: list[int], first: int) -> None:
     # Enough for the whole time at any rate: what is left over is not sent.
     size = max(8, scale.events // way.workload.shape.events_of_request)
     numbers = range(first, first + size)
-    order = way.order(numbers, connections=FROZEN_CONNECTIONS, rate=size / (scale.frozen_seconds + 2))
+    order = replace(
+        way.order(numbers, connections=FROZEN_CONNECTIONS, rate=size / (scale.frozen_seconds + 2)),
+        # As long as the server is frozen nobody gives up.
+        give_up_seconds=scale.frozen_seconds + _RECOVERY_SECONDS,
+    )
     with sending(order, way.plot.ground.folder) as (running, result_file):
         await asyncio.sleep(1.0 + _REQUESTS_BEFORE)
         everything = [family for pid in pids for family in _family(pid)]

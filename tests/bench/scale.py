@@ -19,7 +19,6 @@ class Scale:
     side_rounds: int
     events: int
     preloaded_events: int
-    plain_events: int
     gateway_seconds: float
     connections_one: int
     connections_many: int
@@ -47,7 +46,6 @@ QUICK = Scale(
     side_rounds=3,
     events=200_000,
     preloaded_events=0,
-    plain_events=60_000,
     gateway_seconds=4.0,
     connections_one=512,
     connections_many=64,
@@ -74,7 +72,6 @@ FULL = Scale(
     side_rounds=5,
     events=400_000,
     preloaded_events=5_000_000,
-    plain_events=100_000,
     gateway_seconds=10.0,
     connections_one=512,
     connections_many=64,
@@ -101,7 +98,6 @@ SMOKE = Scale(
     side_rounds=0,
     events=4_000,
     preloaded_events=0,
-    plain_events=2_000,
     gateway_seconds=0.5,
     connections_one=16,
     connections_many=4,

@@ -19,6 +19,7 @@ from statistics import median
 import asyncpg
 import orjson
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import RecordMetadata
 
 from schema.connections import new_producer
 from tests.bench import ground, recount
@@ -40,6 +41,8 @@ CONNECTIONS = 8
 _RUN_SECONDS = 240.0
 # A second writer's partitions are its own after a heartbeat of the first one.
 _REBALANCE_SECONDS = 6.0
+# What a plain producer holds at one time.
+_PUBLISHED_AT_ONCE = 20_000
 
 
 @dataclass(slots=True)
@@ -175,7 +178,7 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
                 numbers = range(turn * RUN, turn * RUN + size)
                 canaries.append(await canary.run(way.workload, numbers))
                 rates.append(await way.run(numbers))
-                plain_rates.append(await plain.run(numbers, scale.plain_events))
+                plain_rates.append(await plain.run(numbers))
                 say(
                     f"way: canary {canaries[-1]:,.0f}, way {rates[-1]:,.0f}, "
                     f"plain consumer {plain_rates[-1]:,.0f} events/s"
@@ -205,7 +208,7 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
             "HTTP to visible ÷ plain consumer",
             paired(rates, plain_rates, canaries),
             goal="way_plain",
-            facts={"plain_events": scale.plain_events, "plain_batch_events": 10_000},
+            facts={"events": events, "plain_batch_events": 10_000},
         ),
     ]
 
@@ -219,20 +222,18 @@ class Plain:
     topic: str
     stored: int = 0
 
-    async def run(self, numbers: range, events: int) -> float:
-        """Events a second, of as many as wanted of these requests."""
-        shape = self.way.workload.shape
-        wanted = range(numbers.start, numbers.start + max(1, events // shape.events_of_request))
+    async def run(self, numbers: range) -> float:
+        """Events a second: all of these requests, so that its table and indexes grow as Weir's do."""
         self.consumer.freeze()
         try:
-            last = await self._publish(wanted)
+            last = await self._publish(numbers)
             await self.way.connection.execute("CHECKPOINT")
         finally:
             begun = time.monotonic()
             self.consumer.thaw()
         await self._wait(last)
         seconds = time.monotonic() - begun
-        count = self.way.workload.events(wanted)
+        count = self.way.workload.events(numbers)
         self.stored += count
         found = await self.way.connection.fetchval("SELECT count(*) FROM plain_events")
         if found != self.stored:
@@ -245,7 +246,7 @@ class Plain:
         await producer.start()
         last: dict[int, tuple[int, str, datetime]] = {}
         try:
-            waiting = []
+            waiting: list[asyncio.Future[RecordMetadata]] = []
             for number in numbers:
                 key = self.way.workload.template(number).bucket.bucket_key
                 for place, event in enumerate(orjson.loads(self.way.workload.body(number))):
@@ -253,8 +254,9 @@ class Plain:
                     record = orjson.dumps({"bucket_key": key, **event})
                     waiting.append(await producer.send(self.topic, record, partition=partition))
                     last[partition] = (key, event["id"], datetime.fromisoformat(event["observed_at"]))
-            async with asyncio.timeout(60):
-                await asyncio.gather(*waiting)
+                if len(waiting) >= _PUBLISHED_AT_ONCE:
+                    await _acknowledged(waiting)
+            await _acknowledged(waiting)
         finally:
             await asyncio.wait_for(producer.stop(), 15)
         return list(last.values())
@@ -275,6 +277,12 @@ _SEEN = """
 SELECT count(*) FROM unnest($1::int[], $2::text[], $3::timestamptz[]) AS last (bucket_key, id, observed_at)
 JOIN plain_events USING (bucket_key, id, observed_at)
 """
+
+
+async def _acknowledged(waiting: list[asyncio.Future[RecordMetadata]]) -> None:
+    async with asyncio.timeout(60):
+        await asyncio.gather(*waiting)
+    waiting.clear()
 
 
 @asynccontextmanager
