@@ -72,6 +72,8 @@ def java_options(heap_mb: int, log: Path, logging: Path) -> list[str]:
         "-XX:MaxGCPauseMillis=20",
         "-XX:InitiatingHeapOccupancyPercent=35",
         "-XX:+ExplicitGCInvokesConcurrent",
+        # The optimising compiler costs a young, small broker more than it gives.
+        "-XX:TieredStopAtLevel=1",
         # A broker out of memory that lingers would look like a slow one.
         "-XX:+ExitOnOutOfMemoryError",
         "-XX:-UsePerfData",
