@@ -3,7 +3,7 @@
 The kernel ties a child's life to the thread that forked it, not to its process: a server started from a
 pool's thread would be ended as soon as the pool lets the thread go.
 
-Neighbours: `server` only.
+Neighbours: `server`; the processes of the tests.
 Guarantee: a child spawned here outlives the thread that asked for it, never the process.
 """
 

@@ -1,8 +1,13 @@
 """The fixtures themselves: each test has a database and topics of its own, and nothing is left behind."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -90,3 +95,32 @@ async def test_topics_of_a_test_are_made_and_removed(kafka_bootstrap: str, topic
     assert sorted(removed) == sorted([other.events, other.dead_letters])
     await listed(kafka_bootstrap, other.prefix, 0)
     await listed(kafka_bootstrap, topics.prefix, 2)
+
+
+# A runner of tests that has started a process of ours, and waits.
+RUNNER = """
+import sys, time
+from pathlib import Path
+from tests.support.processes import Credentials, Weir
+from tests.support.topics import TopicNames
+folder = Path(sys.argv[1])
+weir = Weir("127.0.0.1:9", "", TopicNames("none"), folder, Credentials("", "", "", ""))
+agent = weir.start("agent", ready=False, WEIR_AGENT_KEY="k", WEIR_AGENT_BUFFER_PATH=str(folder / "buffer"))
+print(agent.child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_processes_of_the_tests_die_with_a_runner_that_is_ended(tmp_path: Path, ending: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", RUNNER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as runner:
+        try:
+            assert runner.stdout is not None
+            process = psutil.Process(int(runner.stdout.readline()))
+            assert process.is_running()
+        finally:
+            runner.send_signal(ending)
+    _, alive = psutil.wait_procs([process], timeout=10)
+    assert alive == []

@@ -1,4 +1,4 @@
-"""Weir's own processes for end-to-end tests: real ones, on free ports, ended with the test.
+"""Weir's own processes for end-to-end tests: real ones, on free ports, ended with the test, or with its runner.
 
 A `Weir` is one deployment on given servers: any number of gateways and writers, a query API, a bucket with
 an ingest and a read key. Nothing here looks inside a process: tests kill, stop and ask over the sockets only.
@@ -23,7 +23,9 @@ from pathlib import Path
 import orjson
 import psycopg
 
+from deploy.local.child import LAUNCHER
 from deploy.local.ports import free_port
+from deploy.local.spawning import spawn
 from schema.identities import new_bucket_id, new_secret, secret_digest, secret_prefix
 from tests.support import secret_search
 from tests.support.topics import TopicNames
@@ -115,13 +117,9 @@ class Weir:
             **settings,
         }
         log_path = self.folder / f"{role}-{len(self.processes)}.log"
-        with log_path.open("wb") as output:
-            child = subprocess.Popen(
-                [WEIR, role],
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        # The kernel ends it with this process: nobody else would, should the test runner be killed.
+        command = [*LAUNCHER, str(WEIR), role]
+        child = spawn(command, environment=environment, directory=Path.cwd(), output=log_path)
         process = Process(role, port, log_path, child)
         self.processes.append(process)
         if ready:
