@@ -85,10 +85,12 @@ def moment(given: Parameters, name: str) -> int | None:
         return None
     if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
         return parse_moment(_with_offset(value.strip()), name)
-    microseconds = round(number(given, name, 0.0) * 1000) if not isinstance(value, int) else value * 1000
-    if isinstance(value, bool) or not 0 <= microseconds <= END_OF_TIME:
+    # A whole number stays one: a double may have lost its last digits.
+    milliseconds = value if isinstance(value, int) else number(given, name, 0.0)
+    # Compared before it is multiplied, since the largest doubles would become infinite.
+    if isinstance(value, bool) or not 0 <= milliseconds <= END_OF_TIME // 1000:
         raise Invalid(f"{name}: must lie between 1970 and 9999; write ISO 8601 or epoch milliseconds")
-    return microseconds
+    return round(milliseconds * 1000)
 
 
 def _with_offset(written: str) -> str:
