@@ -18,6 +18,7 @@ from schema.settings import ApiSettings, GatewaySettings, LogSettings, WriterSet
 
 KEY = new_secret("ingest")
 TOKEN = new_secret("access")
+MAILED = new_secret("mail")
 DSN = "postgresql://weir:hunter2@db.example:5432/weir"
 
 
@@ -62,8 +63,13 @@ def test_no_field_holds_a_secret(
 @FORMATS
 @pytest.mark.parametrize(
     "text",
-    [f"key {KEY} refused", f"Authorization: Bearer {TOKEN}", f"no answer from {DSN}"],
-    ids=("key", "token", "dsn"),
+    [
+        f"key {KEY} refused",
+        f"Authorization: Bearer {TOKEN}",
+        f"no answer from {DSN}",
+        f"/invitation?secret={MAILED}",
+    ],
+    ids=("key", "token", "dsn", "mailed"),
 )
 def test_no_text_holds_a_secret(text: str, log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither ours, nor a library's, nor an error's, nor a traceback's."""
@@ -77,7 +83,7 @@ def test_no_text_holds_a_secret(text: str, log_format: str, capsys: pytest.Captu
 
 
 def secrets_in(written: str) -> list[str]:
-    return [secret for secret in (KEY[-30:], TOKEN[-30:], "hunter2") if secret in written]
+    return [secret for secret in (KEY[-30:], TOKEN[-30:], MAILED[-30:], "hunter2") if secret in written]
 
 
 def test_a_line_is_one_json_object_with_its_process(capsys: pytest.CaptureFixture[str]) -> None:
