@@ -25,8 +25,8 @@ DOWNLOAD_SECONDS = 240.0
 UNPACK_SECONDS = 60.0
 PATCH_SECONDS = 30.0
 REMEDY = (
-    "The local database comes from Debian's packages and needs a Debian 12 or 13 machine. Elsewhere, use "
-    "Compose, or give the address of a TimescaleDB of your own in WEIR_DATABASE_DSN."
+    "The local database comes from Debian's packages and needs a Debian 12 or 13 machine. Elsewhere, give "
+    "the address of a TimescaleDB of your own in WEIR_DATABASE_DSN."
 )
 
 

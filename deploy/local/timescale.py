@@ -141,7 +141,7 @@ def is_used(package: str) -> bool:
         return False
     if package.endswith("-perl"):
         return False
-    return package.startswith(("lib", "zlib", f"postgresql-{POSTGRESQL_MAJOR}", "postgresql-client-17"))
+    return package.startswith(("lib", "zlib", f"postgresql-{POSTGRESQL_MAJOR}", f"postgresql-client-{POSTGRESQL_MAJOR}"))
 
 
 class TimescaleServer:
