@@ -111,6 +111,7 @@ def test_every_other_status(status: int, action: Action, outcome: str) -> None:
         ("inf", None),
         ("nan", None),
         ("soon", None),
+        (f"Fri, 15 Jan {'9' * 30} 08:00:30 GMT", None),
         ("", None),
     ],
 )
