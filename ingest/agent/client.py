@@ -29,7 +29,7 @@ from ingest.agent.stamps import Clock, new_event_id, stamped_event, stamped_repo
 from schema.errors import Unavailable
 from schema.metrics import AgentMetrics
 
-log = structlog.get_logger("weir.agent.client")
+log = structlog.get_logger(__name__)
 
 _MIB = 1024 * 1024
 _SAY_AGAIN_SECONDS = 60.0
@@ -153,7 +153,7 @@ class Client:
             if time.monotonic() - lane.said_at >= _SAY_AGAIN_SECONDS:
                 lane.said_at = time.monotonic()
                 log.error(
-                    "buffer_full",
+                    "buffer full",
                     kind=lane.kind,
                     dropped_now=dropped,
                     dropped=lane.buffer.dropped_events,
@@ -216,7 +216,10 @@ async def sending(
                 done.set()
                 for each in client.lanes:
                     each.sender.stop()
-                await asyncio.gather(*client.tasks)
+                # All of them, where one has failed too: they use the buffers until they end.
+                await asyncio.wait(client.tasks)
+                for task in client.tasks:
+                    task.result()
 
 
 async def _keep_synced(lanes: tuple[Lane, ...], sync_seconds: float, done: asyncio.Event) -> None:
@@ -228,11 +231,11 @@ async def _keep_synced(lanes: tuple[Lane, ...], sync_seconds: float, done: async
                 try:
                     await asyncio.to_thread(lane.buffer.sync)
                 except Unavailable as error:
-                    log.warning("buffer_unsynced", kind=lane.kind, error=error.message)
+                    log.warning("buffer unsynced", kind=lane.kind, error=error.message)
 
 
 def _say_what_was_found(kind: Kind, buffer: Buffer) -> None:
     if buffer.damaged_bytes:
-        log.error("buffer_damaged", kind=kind, damaged_bytes=buffer.damaged_bytes)
+        log.error("buffer damaged", kind=kind, damaged_bytes=buffer.damaged_bytes)
     if buffer.waiting_events:
-        log.info("buffer_resumed", kind=kind, waiting_events=buffer.waiting_events)
+        log.info("buffer resumed", kind=kind, waiting_events=buffer.waiting_events)

@@ -52,7 +52,7 @@ from schema.logs import configure_logs
 from schema.metrics import AgentMetrics
 from schema.settings import AgentSettings
 
-log = structlog.get_logger("weir.agent")
+log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 5.0
 _LOOK_SECONDS = 1.0
@@ -191,7 +191,7 @@ class Agent:
     def _say_unbuffered(self, error: Unavailable) -> None:
         if time.monotonic() - self._said_at >= _SAY_AGAIN_SECONDS:
             self._said_at = time.monotonic()
-            log.error("not_buffered", error=error.message, hint="these events are lost")
+            log.error("not buffered", error=error.message, hint="these events are lost")
 
     async def _ticks(self, seconds: float) -> AsyncIterator[None]:
         # Steady, and without catching up on what a slow machine or a suspend has missed.
@@ -217,7 +217,7 @@ class Agent:
                     return looking.result()
                 if stop.done():
                     return None
-                log.warning("readings_hang", hint="a disk or a sensor does not answer; reports go on")
+                log.warning("readings hang", hint="a disk or a sensor does not answer; reports go on")
         finally:
             stop.cancel()
 

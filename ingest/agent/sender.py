@@ -25,7 +25,7 @@ from ingest.agent.buffer import Batch, Buffer
 from schema.errors import Invalid, Unavailable
 from schema.metrics import AgentMetrics
 
-log = structlog.get_logger("weir.agent.sender")
+log = structlog.get_logger(__name__)
 
 Kind = Literal["event", "node_report"]
 PATHS: dict[Kind, str] = {"event": "v1/events", "node_report": "v1/nodes"}
@@ -126,7 +126,7 @@ class Sender:
                     self._buffer.take, max_events=self._pace.batch_events, max_bytes=self._batch_bytes
                 )
             except Unavailable as error:
-                log.warning("buffer_unreadable", kind=self._kind, error=error.message)
+                log.warning("buffer unreadable", kind=self._kind, error=error.message)
                 await self._pause(self._pace.longest_wait_seconds)
                 continue
             if batch is None:
@@ -201,7 +201,7 @@ class Sender:
             await asyncio.to_thread(self._buffer.advance, piece.ends[-1])
         except Unavailable as error:
             # In memory it has moved: only a crash before the next success would send this batch again.
-            log.warning("buffer_unwritable", kind=self._kind, error=error.message)
+            log.warning("buffer unwritable", kind=self._kind, error=error.message)
 
     def _count(self, piece: Batch, verdict: Verdict) -> None:
         self._metrics.accepted.labels(self._kind).inc(len(piece.lines) - len(verdict.refused))
@@ -215,7 +215,7 @@ class Sender:
     ) -> None:
         self._metrics.lost.labels(self._kind, reason).inc(len(refused))
         log.error(
-            "events_refused",
+            "events refused",
             kind=self._kind,
             refused=len(refused),
             of=len(piece.lines),
@@ -241,7 +241,7 @@ class Sender:
         if verdict.outcome != self._outcome or now - self._said_at >= _SAY_AGAIN_SECONDS:
             say = log.error if verdict.action is Action.REPEAT_SLOWLY else log.warning
             say(
-                "not_delivered",
+                "not delivered",
                 kind=self._kind,
                 outcome=verdict.outcome,
                 reason=verdict.reason,
@@ -252,7 +252,7 @@ class Sender:
 
     def _recovered(self) -> None:
         if self._outcome:
-            log.info("delivered_again", kind=self._kind, attempts=self._failures + 1)
+            log.info("delivered again", kind=self._kind, attempts=self._failures + 1)
         self._failures, self._outcome, self.trouble = 0, "", ""
 
     async def _pause(self, seconds: float) -> None:

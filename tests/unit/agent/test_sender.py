@@ -201,7 +201,7 @@ async def test_an_absent_gateway_costs_nothing(numbered: Numbered, tmp_path: Pat
             assert not await client.drained(0.3)
             assert "does not answer" in client.trouble
             assert await client.round_trip_seconds() is None
-    assert [entry["outcome"] for entry in logs if entry["event"] == "not_delivered"] == ["unreachable"]
+    assert [entry["outcome"] for entry in logs if entry["event"] == "not delivered"] == ["unreachable"]
     async with sending(gateway=numbered.gateway.url, key=KEY, folder=tmp_path / "away", pace=QUICK) as client:
         assert await client.drained(ALL_SECONDS)
     assert len(numbered.gateway.stored) == 1
@@ -218,7 +218,7 @@ async def test_refused_events_are_counted_and_hold_up_nothing(
     assert gateway.stored_numbers() == [0, 1, 2, 5, 6, 7, 8, 9]
     assert numbered.count("weir_agent_lost_total", reason="refused") == 2
     assert numbered.count("weir_agent_accepted_total") == 8
-    refusals = [entry for entry in logs if entry["event"] == "events_refused"]
+    refusals = [entry for entry in logs if entry["event"] == "events refused"]
     assert {first["reason"] for entry in refusals for first in entry["first"]} == {"made-up reason"}
     assert "filling" not in str(refusals)
 
@@ -287,7 +287,7 @@ async def test_a_wrong_key_is_said_clearly_keeps_everything_and_stays_secret(
     assert 3 < tries < 25
     assert numbered.count("weir_agent_waiting_events") == 0
     assert gateway.stored_numbers() == [0, 1, 2]
-    (said,) = [entry for entry in logs if entry["event"] == "not_delivered"]
+    (said,) = [entry for entry in logs if entry["event"] == "not delivered"]
     assert said["log_level"] == "error"
     assert "does not take this key" in said["reason"]
     assert KEY not in str(logs)
@@ -348,7 +348,7 @@ async def test_a_full_buffer_drops_the_oldest_loudly(gateway: FarGateway, tmp_pa
     assert numbered.count("weir_agent_lost_total", reason="buffer_full") == dropped
     # The batch under way when its segment was dropped may have arrived as well.
     assert gateway.stored_numbers()[-(300 - dropped) :] == list(range(dropped, 300))
-    assert len([entry for entry in logs if entry["event"] == "buffer_full"]) == 1
+    assert len([entry for entry in logs if entry["event"] == "buffer full"]) == 1
 
 
 @pytest.mark.parametrize("url", ["", "gateway:8081", "ftp://x", "http://", "http://x/?a=b"])
@@ -409,3 +409,16 @@ async def test_through_any_weather_each_event_arrives_as_one_and_in_order(
     firsts = list(dict.fromkeys(gateway.stored_numbers()))
     assert firsts == list(range(numbered.made))
     assert len(set(gateway.stored)) == numbered.made
+
+
+async def test_where_one_part_fails_all_have_ended_before_the_buffer_is_closed(
+    gateway: FarGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(**_bounds: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async with sending(gateway=gateway.url, key=KEY, folder=tmp_path) as client:
+            monkeypatch.setattr(client.lanes[0].buffer, "take", failing)
+            await client.put([{"name": "lost.for.now"}])
+    assert all(task.done() for task in client.tasks)
