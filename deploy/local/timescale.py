@@ -141,7 +141,9 @@ def is_used(package: str) -> bool:
         return False
     if package.endswith("-perl"):
         return False
-    return package.startswith(("lib", "zlib", f"postgresql-{POSTGRESQL_MAJOR}", f"postgresql-client-{POSTGRESQL_MAJOR}"))
+    return package.startswith(
+        ("lib", "zlib", f"postgresql-{POSTGRESQL_MAJOR}", f"postgresql-client-{POSTGRESQL_MAJOR}")
+    )
 
 
 class TimescaleServer:
