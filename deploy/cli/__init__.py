@@ -31,6 +31,10 @@ def main() -> int:
     except WeirError as error:
         print(f"weir: {error.message}", file=sys.stderr)
         return 1
+    except PermissionError as error:
+        # A stack that another user brought up: its files are closed to us.
+        print(f"weir: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
     except ValueError as error:
         # A setting that cannot be: pydantic's error is a ValueError, imported when there is one.
         from pydantic import ValidationError
