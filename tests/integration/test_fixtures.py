@@ -112,7 +112,9 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
-def test_processes_of_the_tests_die_with_a_runner_that_is_ended(tmp_path: Path, ending: signal.Signals) -> None:
+def test_processes_of_the_tests_die_with_a_runner_that_is_ended(
+    tmp_path: Path, ending: signal.Signals
+) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", RUNNER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as runner:

@@ -1,4 +1,4 @@
-"""Weir's own processes for end-to-end tests: real ones, on free ports, ended with the test, or with its runner.
+"""Weir's own processes for end-to-end tests: real ones, on free ports, ended with the test or its runner.
 
 A `Weir` is one deployment on given servers: any number of gateways and writers, a query API, a bucket with
 an ingest and a read key. Nothing here looks inside a process: tests kill, stop and ask over the sockets only.

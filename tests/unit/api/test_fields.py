@@ -45,7 +45,9 @@ def test_moments_are_iso_8601_or_epoch_milliseconds(value: Any, microseconds: in
     assert fields.moment({"start": value}, "start") == microseconds
 
 
-@pytest.mark.parametrize("value", ["yesterday", "", -1, "-1", 1e300, 1e308, True, [], {}, "2023-02-30", 10**30])
+@pytest.mark.parametrize(
+    "value", ["yesterday", "", -1, "-1", 1e300, 1e308, True, [], {}, "2023-02-30", 10**30]
+)
 def test_other_moments_are_refused_by_name(value: Any) -> None:
     with pytest.raises(Invalid, match=r"^start: "):
         fields.moment({"start": value}, "start")
