@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
-from pydantic import ValidationError
 
 from api.app import build_app, clients
 from api.http.serving import Listening, serve
+from schema.errors import Invalid
 from schema.logs import configure_logs
 from schema.memory import keep_trimmed, settle_memory
-from schema.settings import ApiSettings, refusals
+from schema.settings import ApiSettings, settings_or_exit
 
 log = structlog.get_logger(__name__)
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; return the exit code."""
-    try:
-        settings = ApiSettings()
-    except ValidationError as error:
-        sys.stderr.write(f"settings: {'; '.join(refusals(error))}\n")
-        return 2
+    """Run until SIGTERM or SIGINT; 0: stopped, 2: a setting is wrong."""
+    settings = settings_or_exit(ApiSettings, "api")
     configure_logs(settings, "api")
     settle_memory()
     try:
         uvloop.run(run(settings))
-    except OSError as error:
-        # The reason says it all; a stack would hide it.
-        log.error(  # noqa: TRY400
-            "cannot listen", host=settings.api_host, port=settings.api_port, reason=str(error)
-        )
-        return 1
+    except Invalid as error:
+        log.critical("cannot start", error=error.message)
+        return 2
     return 0
 
 
 async def run(settings: ApiSettings) -> None:
-    """Serve until told to stop."""
+    """Serve until told to stop. Raises Invalid for a setting that cannot be."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     where = Listening(

@@ -7,7 +7,8 @@ behind ``WEIR_``: ``kafka_bootstrap`` is ``WEIR_KAFKA_BOOTSTRAP``.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import sys
+from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,6 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 KIB = 1024
 MIB = 1024 * KIB
 DAY_SECONDS = 86_400
+
+G = TypeVar("G", bound="SettingsGroup")
 
 
 class SettingsGroup(BaseSettings):
@@ -369,3 +372,12 @@ def refusals(error: ValidationError) -> list[str]:
         f"WEIR_{str(problem['loc'][0]).upper()}: {problem['msg']}" if problem["loc"] else problem["msg"]
         for problem in error.errors()
     ]
+
+
+def settings_or_exit(group: type[G], process: str) -> G:
+    """The settings of this environment. Those that cannot be are named, and the process ends with code 2."""
+    try:
+        return group()
+    except ValidationError as error:
+        sys.stderr.write("".join(f"weir {process}: {refusal}\n" for refusal in refusals(error)))
+        raise SystemExit(2) from None

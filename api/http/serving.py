@@ -21,6 +21,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.http.connections import Connection, ConnectionLimits, Connections
+from schema.errors import Invalid
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +97,8 @@ async def listening(
 ) -> AsyncIterator[int]:
     """Serve ``app`` while the block runs; gives the bound port. Leaving it drains.
 
+    Raises Invalid when it cannot listen there.
+
     ``let_go``: ends long connections, within a bound of its own. aiohttp's own signal for that comes too
     late: by then it drops whatever else arrives on a connection.
 
@@ -121,7 +124,10 @@ async def listening(
     door.watch()
     try:
         site = web.TCPSite(runner, where.host, where.port, backlog=where.backlog)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise Invalid(f"cannot listen on {where.host}:{where.port}: {error.strerror or error}") from error
         port: int = runner.addresses[0][1]
         log.info("listening", host=where.host, port=port)
         yield port
@@ -149,7 +155,7 @@ async def serve(
     started: Callable[[int], None] | None = None,
     let_go: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+    """Serve until SIGTERM or SIGINT, then drain. Raises Invalid when it cannot listen there.
 
     ``direct``, ``let_go``: see ``listening``; ``started``: is told the port.
     """

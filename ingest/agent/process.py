@@ -22,7 +22,6 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
-from pydantic import ValidationError
 
 from api.http.health import Check, add_health_routes
 from api.http.serving import Listening, listening, with_signals
@@ -47,10 +46,9 @@ from ingest.agent.snapshots import (
 )
 from ingest.agent.stamps import Clock
 from schema.errors import Invalid, Unavailable
-from schema.events import first_problem
 from schema.logs import configure_logs
 from schema.metrics import AgentMetrics
-from schema.settings import AgentSettings
+from schema.settings import AgentSettings, settings_or_exit
 
 log = structlog.get_logger(__name__)
 
@@ -65,16 +63,12 @@ _Look = tuple[ProcessTable, Snapshot | None, float]
 
 def main() -> int:
     """Run until a signal; 0: stopped, 2: a setting is wrong."""
-    try:
-        settings = AgentSettings()
-    except ValidationError as error:
-        sys.stderr.write(f"weir agent: {first_problem(error)}\n")
-        return 2
+    settings = settings_or_exit(AgentSettings, "agent")
     configure_logs(settings, "agent")
     try:
         asyncio.run(run(settings))
     except Invalid as error:
-        log.critical("cannot_start", error=error.message)
+        log.critical("cannot start", error=error.message)
         return 2
     return 0
 
@@ -258,11 +252,7 @@ async def _door(settings: AgentSettings, client: Client, registry: CollectorRegi
             app = web.Application()
             add_health_routes(app, [Check("gateway", gateway)], registry)
             where = Listening(settings.agent_host, settings.agent_port, 75.0, 1.0, connections=100)
-            try:
-                await stack.enter_async_context(listening(app, where))
-            except OSError as error:
-                address = f"{settings.agent_host}:{settings.agent_port}"
-                raise Invalid(f"cannot listen on {address}: {error.strerror}; set WEIR_AGENT_PORT") from error
+            await stack.enter_async_context(listening(app, where))
         yield
 
 

@@ -32,11 +32,11 @@ from ingest.gateway.producing import Producing
 from ingest.gateway.publisher import Publisher
 from ingest.gateway.quota import Quota
 from schema.connections import Duty, Pool, close_pool, open_pool
-from schema.errors import Unavailable
+from schema.errors import Invalid, Unavailable
 from schema.logs import configure_logs
 from schema.memory import keep_trimmed, settle_memory
 from schema.metrics import DoorMetrics, GatewayMetrics
-from schema.settings import GatewaySettings
+from schema.settings import GatewaySettings, settings_or_exit
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +86,7 @@ class Rounds:
 
 
 async def run(settings: GatewaySettings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT. Raises Invalid for a setting that cannot be."""
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     pool = await open_pool(settings, Duty.GATEWAY)
@@ -184,11 +184,15 @@ def _checks(station: Station, rounds: Rounds) -> list[Check]:
 
 
 def main() -> int:
-    """Entry point: run the gateway of this environment's settings until it is told to stop."""
-    settings = GatewaySettings()
+    """Run until SIGTERM or SIGINT; 0: stopped, 2: a setting is wrong."""
+    settings = settings_or_exit(GatewaySettings, "gateway")
     configure_logs(settings, "gateway")
     settle_memory()
-    uvloop.run(run(settings))
+    try:
+        uvloop.run(run(settings))
+    except Invalid as error:
+        log.critical("cannot start", error=error.message)
+        return 2
     return 0
 
 

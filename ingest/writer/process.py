@@ -25,12 +25,12 @@ from ingest.writer.dead_letters import DeadLetterTopic
 from ingest.writer.lane import Lane
 from ingest.writer.maintenance import Maintenance
 from schema.connections import Duty, Pool, acquired, close_pool, open_pool
-from schema.errors import WeirError
+from schema.errors import Invalid, WeirError
 from schema.logs import configure_logs
 from schema.memory import keep_trimmed, settle_memory
 from schema.metrics import WriterMetrics
 from schema.migrations.migrate import newest_revision
-from schema.settings import WriterSettings
+from schema.settings import WriterSettings, settings_or_exit
 
 log = structlog.get_logger(__name__)
 
@@ -39,17 +39,19 @@ _HEALTH_CONNECTIONS = 100
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; the exit code."""
-    settings = WriterSettings()
+    """Run until SIGTERM or SIGINT; 0: stopped, 1: it could not go on, 2: a setting is wrong."""
+    settings = settings_or_exit(WriterSettings, "writer")
     configure_logs(settings, "writer")
     settle_memory()
     if settings.maintenance_margin_seconds <= settings.transaction_seconds:
-        log.error(
-            "WEIR_MAINTENANCE_MARGIN_SECONDS must be above WEIR_TRANSACTION_SECONDS; counts would be wrong"
-        )
+        told = "WEIR_MAINTENANCE_MARGIN_SECONDS must be above WEIR_TRANSACTION_SECONDS; counts would be wrong"
+        log.critical("cannot start", error=told)
         return 2
     try:
         uvloop.run(run(settings))
+    except Invalid as error:
+        log.critical("cannot start", error=error.message)
+        return 2
     except BaseExceptionGroup as failures:
         known, defects = failures.split(WeirError)
         if known is not None:
@@ -62,7 +64,10 @@ def main() -> int:
 
 
 async def run(settings: WriterSettings) -> None:
-    """The writer until a signal. Raises what must not go on, in an exception group."""
+    """The writer until a signal.
+
+    Raises Invalid for a setting that cannot be, and what must not go on, in an exception group.
+    """
     stop = asyncio.Event()
     with_signals(stop)
     registry = CollectorRegistry()

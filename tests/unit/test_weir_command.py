@@ -284,6 +284,27 @@ def test_a_setting_that_cannot_be_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize("process", ["gateway", "writer", "api", "agent"])
+def test_a_process_names_the_setting_that_cannot_be(process: str) -> None:
+    refused = weir(process, **{f"WEIR_{process.upper()}_PORT": "70000", "WEIR_LOG_LEVEL": "loud"})
+    assert refused.returncode == 2
+    assert f"weir {process}: WEIR_{process.upper()}_PORT: " in refused.stderr
+    assert f"weir {process}: WEIR_LOG_LEVEL: " in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("process", ["gateway", "writer", "api"])
+def test_a_process_whose_port_is_taken_says_so(process: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = weir(
+            process, **{f"WEIR_{process.upper()}_PORT": port, "WEIR_KAFKA_BOOTSTRAP": "127.0.0.1:9"}
+        )
+    assert refused.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
