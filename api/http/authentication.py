@@ -111,6 +111,16 @@ def credential_of(headers: Mapping[str, str]) -> Credential | None:
     return Credential(key, is_key=True) if key else None
 
 
+def required_credential(headers: Mapping[str, str]) -> Credential:
+    """The same where it has to be there. Raises Denied (401). Pure."""
+    credential = credential_of(headers)
+    if credential is None:
+        raise Denied(
+            "no credential; send Authorization: Bearer and an access token, or X-Api-Key", status=401
+        )
+    return credential
+
+
 async def authorize(
     pool: Pool, headers: Mapping[str, str], bucket_id: str, action: Action, *, acquire_seconds: float
 ) -> BucketAccess:
@@ -128,26 +138,22 @@ async def identify(pool: Pool, headers: Mapping[str, str], *, acquire_seconds: f
 
     Raises Denied (401 without a credential that stands), Unavailable.
     """
-    return _caller(await _resolved(pool, headers, "", acquire_seconds))
+    return caller_of(await _resolved(pool, headers, "", acquire_seconds))
 
 
 async def _resolved(
     pool: Pool, headers: Mapping[str, str], bucket_id: str, acquire_seconds: float
 ) -> Mapping[str, Any]:
-    credential = credential_of(headers)
-    if credential is None:
-        raise Denied(
-            "no credential; send Authorization: Bearer and an access token, or X-Api-Key", status=401
-        )
+    credential = required_credential(headers)
     if not looks_like_secret(credential.secret):
-        raise _unknown(credential)
+        raise unknown(credential)
     digest = secret_digest(credential.secret)
     # A malformed id may hold what no text of the database can; no bucket has the empty one.
     asked_id = bucket_id if BUCKET_ID.fullmatch(bucket_id) else ""
     async with acquired(pool, acquire_seconds) as connection:
         row = await connection.fetchrow(_RESOLVE, digest, credential.is_key, asked_id)
     if row is None or not same_digest(row["secret_sha256"], digest):
-        raise _unknown(credential)
+        raise unknown(credential)
     return dict(row)
 
 
@@ -155,18 +161,15 @@ def granted(row: Mapping[str, Any], bucket_id: str, action: Action) -> BucketAcc
     """The decision over a row of the query above. Raises Denied (404, 403). Pure."""
     if row["bucket_key"] is None:
         raise Denied("no bucket of this id", status=404)
-    caller = _caller(row)
+    caller = caller_of(row)
     role = bucket_role(row["bucket_role"], row["workspace_role"])
     if not may(caller, action, bucket_id, role):
         raise Denied(f"this credential does not allow to {action.value.replace('_', ' ')} in this bucket")
-    retention_days = row["retention_days"]
-    visible_from = 0
-    if retention_days is not None:
-        visible_from = max(0, row["now_microseconds"] - retention_days * _DAY_MICROSECONDS)
-    return BucketAccess(caller, bucket_id, row["bucket_key"], visible_from, role)
+    return BucketAccess(caller, bucket_id, row["bucket_key"], visible_from(row), role)
 
 
-def _caller(row: Mapping[str, Any]) -> Caller:
+def caller_of(row: Mapping[str, Any]) -> Caller:
+    """Who is calling, by a row with a credential that stands. Pure."""
     return Caller(
         user_id=row["user_id"],
         superuser=row["superuser"],
@@ -175,6 +178,13 @@ def _caller(row: Mapping[str, Any]) -> Caller:
     )
 
 
-def _unknown(credential: Credential) -> Denied:
+def visible_from(row: Mapping[str, Any]) -> int:
+    """Since when events are within a bucket's retention, in microseconds since 1970. Pure."""
+    days = row["retention_days"]
+    return 0 if days is None else max(0, row["now_microseconds"] - days * _DAY_MICROSECONDS)
+
+
+def unknown(credential: Credential) -> Denied:
+    """The refusal (401) of a credential that does not stand."""
     what = "API key" if credential.is_key else "access token"
     return Denied(f"the {what} is unknown, expired or revoked", status=401)

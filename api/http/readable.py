@@ -11,21 +11,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api.http.authentication import STANDING_CREDENTIAL, credential_of
-from schema.connections import Pool, acquired
-from schema.errors import Denied
-from schema.identities import (
-    Action,
-    Caller,
-    Scope,
-    bucket_role,
-    looks_like_secret,
-    may,
-    same_digest,
-    secret_digest,
+from api.http.authentication import (
+    STANDING_CREDENTIAL,
+    caller_of,
+    required_credential,
+    unknown,
+    visible_from,
 )
-
-_DAY_MICROSECONDS = 86_400 * 1_000_000
+from schema.connections import Pool, acquired
+from schema.identities import Action, bucket_role, looks_like_secret, may, same_digest, secret_digest
 
 # A row for each combination of rights and retention among the buckets that the caller has to do with, or one
 # without buckets; none if the credential does not stand. $1: digest, $2: whether it is a key. ``bucket_id``
@@ -80,11 +74,7 @@ async def readable_buckets(
 
     Raises Denied (401) without a credential that stands, Unavailable.
     """
-    credential = credential_of(headers)
-    if credential is None:
-        raise Denied(
-            "no credential; send Authorization: Bearer and an access token, or X-Api-Key", status=401
-        )
+    credential = required_credential(headers)
     rows: Iterable[Mapping[str, Any]] = ()
     if looks_like_secret(credential.secret):
         digest = secret_digest(credential.secret)
@@ -92,8 +82,7 @@ async def readable_buckets(
             found = await connection.fetch(_RESOLVE, digest, credential.is_key)
         rows = [dict(row) for row in found if same_digest(row["secret_sha256"], digest)]
     if not rows:
-        what = "API key" if credential.is_key else "access token"
-        raise Denied(f"the {what} is unknown, expired or revoked", status=401)
+        raise unknown(credential)
     return readable(rows)
 
 
@@ -103,16 +92,8 @@ def readable(rows: Iterable[Mapping[str, Any]]) -> tuple[ReadableBucket, ...]:
     for row in rows:
         if row["bucket_keys"] is None:
             continue
-        caller = Caller(
-            user_id=row["user_id"],
-            superuser=row["superuser"],
-            scope=None if row["scope"] is None else Scope(row["scope"]),
-            key_bucket_id=row["key_bucket_id"],
-        )
         role = bucket_role(row["bucket_role"], row["workspace_role"])
-        if not may(caller, Action.READ, row["bucket_id"] or "", role):
+        if not may(caller_of(row), Action.READ, row["bucket_id"] or "", role):
             continue
-        days = row["retention_days"]
-        visible_from = 0 if days is None else max(0, row["now_microseconds"] - days * _DAY_MICROSECONDS)
-        found += [ReadableBucket(bucket_key, visible_from) for bucket_key in row["bucket_keys"]]
+        found += [ReadableBucket(bucket_key, visible_from(row)) for bucket_key in row["bucket_keys"]]
     return tuple(sorted(found, key=lambda bucket: bucket.bucket_key))
