@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from api.http.bodies import Allowance
 from api.surfaces.buckets.access import Access
 from api.surfaces.buckets.metadata import Metadata
 from api.surfaces.buckets.people import People
@@ -40,7 +39,7 @@ def add_account_routes(
     settings: ApiSettings,
     pool: Pool,
     reader: Reader,
-    allowance: Allowance,
+    inbox: Inbox,
     metrics: ApiMetrics,
     payment: Payment | None = None,
 ) -> None:
@@ -52,7 +51,7 @@ def add_account_routes(
     """
     acquire_seconds = settings.database_connect_seconds
     payment = payment or NoPayment()
-    inbox, mail = Inbox(settings, allowance), Mail(settings)
+    mail = Mail(settings)
     outbox = Outbox(settings, mail, metrics)
     passwords, tokens = Passwords(), TokenStore(settings, pool)
     buckets = Buckets(pool, Plans(settings), Secrecy(settings.secret_key), acquire_seconds=acquire_seconds)

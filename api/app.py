@@ -29,6 +29,7 @@ from api.surfaces.devices import DeviceEvents
 from api.surfaces.node_stats import NodeStats
 from api.surfaces.primus import Primus
 from api.surfaces.registrations import Registrations
+from api.surfaces.requests import Inbox
 from api.tenancy.log_ends import LogEnds
 from api.watch import add_watch_routes
 from query.execute import Reader, open_reader, pool_options
@@ -76,23 +77,16 @@ def build_app(settings: ApiSettings, parts: Clients, registry: CollectorRegistry
         "/bucket": success_form,
     }
     metrics = ApiMetrics(registry)
-    allowance = Allowance(settings.request_bytes * _BODIES)
+    inbox = Inbox(settings, Allowance(settings.request_bytes * _BODIES))
     app = web.Application(
         middlewares=[door(DoorMetrics(registry), forms)], client_max_size=settings.request_bytes
     )
-    BucketEvents(
-        settings,
-        parts.primary,
-        parts.reader,
-        parts.log_ends,
-        allowance,
-        metrics,
-    ).add_routes(app)
-    add_account_routes(app, settings, parts.primary, parts.reader, allowance, metrics)
+    BucketEvents(settings, parts.primary, parts.reader, parts.log_ends, inbox, metrics).add_routes(app)
+    add_account_routes(app, settings, parts.primary, parts.reader, inbox, metrics)
     DeviceEvents(settings, parts.primary, parts.reader, metrics).add_routes(app)
-    NodeStats(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
-    Registrations(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
-    DeviceData(settings, parts.primary, parts.reader, allowance, metrics).add_routes(app)
+    NodeStats(settings, parts.primary, parts.reader, inbox, metrics).add_routes(app)
+    Registrations(settings, parts.primary, parts.reader, inbox, metrics).add_routes(app)
+    DeviceData(settings, parts.primary, parts.reader, inbox, metrics).add_routes(app)
     feeds = Feeds(settings, parts.primary, LiveMetrics(registry))
     Primus(settings, feeds).add_routes(app)
     app.on_shutdown.append(lambda _app: feeds.let_go())

@@ -18,7 +18,6 @@ from aiohttp import web
 from pydantic import Field, WithJsonSchema
 
 from api.http.authentication import BucketAccess, authorize
-from api.http.bodies import Allowance, BodyLimits, parse_json, read_body
 from api.http.pieces import send_pieces
 from api.surfaces import fields
 from api.surfaces.answers import await_receipt, json_answer
@@ -32,6 +31,7 @@ from api.surfaces.parameters import (
     whole,
     whole_schema,
 )
+from api.surfaces.requests import Inbox
 from api.tenancy.deletion import empty_bucket
 from api.tenancy.log_ends import LogEnds
 from query.events import batches
@@ -127,7 +127,7 @@ class BucketEvents:
     primary: Pool
     reader: Reader
     log_ends: LogEnds
-    allowance: Allowance
+    inbox: Inbox
     metrics: ApiMetrics
     now: Callable[[], int] = lambda: time.time_ns() // 1000
 
@@ -215,12 +215,7 @@ class BucketEvents:
 
     async def _parameters(self, request: web.Request) -> dict[str, Any]:
         """Query string and JSON body together, the body before it; clients send ``{}`` with every method."""
-        limits = BodyLimits(self.settings.request_bytes, self.settings.request_seconds)
-        body = await read_body(request, limits, self.allowance)
-        given: Any = parse_json(body) if body.strip() else {}
-        if not isinstance(given, dict):
-            raise Invalid("body: must be a JSON object")
-        return {**request.query, **given}
+        return {**request.query, **await self.inbox.object_in(request)}
 
     def _histogram_range(self, question: HistogramQuestion) -> Range:
         until = self.now() if question.end is None else question.end

@@ -18,12 +18,12 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
-from api.http.bodies import Allowance, BodyLimits, parse_json, read_body
 from api.http.pieces import send_pieces
 from api.http.readable import readable_buckets
 from api.surfaces import fields
 from api.surfaces.answers import await_receipt
 from api.surfaces.parameters import MOMENT_SCHEMA, named, whole, whole_schema
+from api.surfaces.requests import Inbox
 from query.execute import Reader
 from query.filters.conditions import MAX_LEAVES, Condition, Not, Some, all_of, leaves, of_stream
 from query.filters.rules import parse_rules
@@ -199,7 +199,7 @@ class DeviceData:
     settings: ApiSettings
     primary: Pool
     reader: Reader
-    allowance: Allowance
+    inbox: Inbox
     metrics: ApiMetrics
     now: Callable[[], int] = lambda: time.time_ns() // 1000
 
@@ -237,11 +237,7 @@ class DeviceData:
 
     async def _parameters(self, request: web.Request) -> dict[str, Any]:
         """Query string and JSON body together, the body before it. Raises Invalid."""
-        limits = BodyLimits(self.settings.request_bytes, self.settings.request_seconds)
-        body = await read_body(request, limits, self.allowance)
-        given: Any = parse_json(body) if body.strip() else {}
-        if not isinstance(given, dict):
-            raise Invalid("body: must be a JSON object")
+        given = await self.inbox.object_in(request)
         return {**_of_query_string(request), **given}
 
 

@@ -16,10 +16,10 @@ from aiohttp import web
 from pydantic import Field, WithJsonSchema
 
 from api.http.authentication import authorize
-from api.http.bodies import Allowance, BodyLimits, parse_json, read_body
 from api.surfaces import fields
 from api.surfaces.answers import await_receipt, json_answer
 from api.surfaces.parameters import Question, asked, named
+from api.surfaces.requests import Inbox
 from query.execute import Reader
 from query.uptime import NodeDay, node_days
 from schema.connections import Pool
@@ -64,7 +64,7 @@ class NodeStats:
     settings: ApiSettings
     primary: Pool
     reader: Reader
-    allowance: Allowance
+    inbox: Inbox
     metrics: ApiMetrics
     now: Callable[[], int] = lambda: time.time_ns() // 1000
 
@@ -81,12 +81,7 @@ class NodeStats:
             Action.READ,
             acquire_seconds=self.settings.database_connect_seconds,
         )
-        limits = BodyLimits(self.settings.request_bytes, self.settings.request_seconds)
-        body = await read_body(request, limits, self.allowance)
-        given: Any = parse_json(body) if body.strip() else {}
-        if not isinstance(given, dict):
-            raise Invalid('body: must be a JSON object, {"day": "2026-01-31"}')
-        day = asked(NodeStatsQuestion, given).day
+        day = asked(NodeStatsQuestion, await self.inbox.object_in(request)).day
         await await_receipt(request.headers, self.reader, self.settings, self.metrics)
         now = self.now()
         with self.metrics.query_seconds.labels("node_statistics").time():

@@ -15,10 +15,9 @@ from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.http.authentication import BucketAccess, authorize, identify
-from api.http.bodies import Allowance, BodyLimits, parse_json, read_body
 from api.surfaces.answers import await_receipt
 from api.surfaces.parameters import Label, Question, asked, whole, whole_schema
-from api.surfaces.requests import checked
+from api.surfaces.requests import Inbox, checked
 from api.tenancy.devices import register_device, retire_nodes
 from query.devices import Device, known_device, known_devices
 from query.execute import Reader
@@ -68,7 +67,7 @@ class Registrations:
     settings: ApiSettings
     primary: Pool
     reader: Reader
-    allowance: Allowance
+    inbox: Inbox
     metrics: ApiMetrics
 
     def add_routes(self, app: web.Application) -> None:
@@ -82,12 +81,7 @@ class Registrations:
         """``PUT``: 201 when it was not registered, 200 when it was; the body replaces all of it."""
         access = await self._access(request, Action.WRITE)
         device = checked_label(request.match_info["device"], "id")
-        limits = BodyLimits(self.settings.request_bytes, self.settings.request_seconds)
-        body = await read_body(request, limits, self.allowance)
-        given = parse_json(body) if body.strip() else {}
-        if not isinstance(given, dict):
-            raise Invalid("body: must be a JSON object")
-        wanted = checked(DeviceBody, given)
+        wanted = checked(DeviceBody, await self.inbox.object_in(request))
         attributes = orjson.dumps(wanted.attributes)
         if len(attributes) > MAX_ATTRIBUTES_BYTES:
             raise TooLarge(f"attributes: larger than {MAX_ATTRIBUTES_BYTES} bytes")

@@ -16,6 +16,7 @@ from api.app import clients
 from api.http.bodies import Allowance
 from api.http.problems import bucket_form, door
 from api.http.serving import Listening, listening
+from api.surfaces.requests import Inbox
 from api.tenancy.payment import Charge
 from schema.errors import Denied, Unavailable
 from schema.metrics import ApiMetrics, DoorMetrics
@@ -62,8 +63,8 @@ async def api(database_dsn: str, tmp_path: Path, till: Till) -> AsyncIterator[Do
     registry = CollectorRegistry()
     app = web.Application(middlewares=[door(DoorMetrics(registry), {"/api": bucket_form})])
     async with api_door(database_dsn) as people, clients(settings) as parts:
-        metrics, allowance = ApiMetrics(registry), Allowance(1 << 20)
-        add_account_routes(app, settings, parts.primary, parts.reader, allowance, metrics, till)
+        metrics, inbox = ApiMetrics(registry), Inbox(settings, Allowance(1 << 20))
+        add_account_routes(app, settings, parts.primary, parts.reader, inbox, metrics, till)
         async with (
             listening(app, Listening("127.0.0.1", 0, 5, 5)) as port,
             aiohttp.ClientSession() as session,
