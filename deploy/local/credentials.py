@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from api.tenancy.administration import FirstRun
-from deploy.local.state import write_private
+from deploy.local.private_files import write_private
 
 CREDENTIALS_FILE = "credentials.json"
 FIRST_RUN_FILE = "first-run.json"

@@ -18,6 +18,8 @@ from typing import Self
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from deploy.local.private_files import write_private
+
 STATE_FILE = "state.json"
 LOCK_FILE = "supervisor.lock"
 
@@ -141,17 +143,6 @@ def read_state(home: Path) -> StackState | None:
 def remove_state(home: Path) -> None:
     """Remove the state file: the stack is down and nothing is left to know."""
     (home / STATE_FILE).unlink(missing_ok=True)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file whole, readable by its owner only from its first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-    fresh.replace(path)
 
 
 def survivors(state: StackState) -> dict[str, psutil.Process]:

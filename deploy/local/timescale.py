@@ -35,6 +35,7 @@ from deploy.local.downloads import (
 from deploy.local.paths import Paths, local_paths
 from deploy.local.ports import LOOPBACK
 from deploy.local.postgres_leftovers import clear_leftovers, end_orphans
+from deploy.local.private_files import write_private
 from deploy.local.server import ServerProcess
 from deploy.local.timescale_configuration import CONFIGURATION_FILE, configuration, server_environment
 from deploy.local.versions import DEBIAN_SUITE, POSTGRESQL_MAJOR, TIMESCALEDB_SERIES
@@ -193,7 +194,7 @@ class TimescaleServer:
     def dsn_of(self, database: str) -> str:
         """The superuser's DSN of a database of this server."""
         try:
-            password = self._password_file.read_text(encoding="ascii")
+            password = self._password_file.read_text(encoding="ascii").strip()
         except FileNotFoundError:
             raise Unavailable(f"there is no database server in {self.data_directory} yet") from None
         return f"postgresql://{SUPERUSER}:{quote(password)}@{LOOPBACK}:{self.port}/{quote(database)}"
@@ -288,7 +289,7 @@ class TimescaleServer:
                 environment=server_environment(os.environ),
                 directory=self.data_directory,
             )
-        write_secret(self._password_file, password)
+        write_private(self._password_file, password)
         with (self._cluster / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.write(f"\ninclude = '{CONFIGURATION_FILE}'\n")
 
@@ -307,13 +308,3 @@ class TimescaleServer:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
             if known is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-
-
-def write_secret(path: Path, secret: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    fresh = path.with_name(path.name + ".partial")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secret)
-    fresh.replace(path)
