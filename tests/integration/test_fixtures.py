@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -97,6 +98,13 @@ async def test_topics_of_a_test_are_made_and_removed(kafka_bootstrap: str, topic
     await listed(kafka_bootstrap, topics.prefix, 2)
 
 
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
 # A runner of tests that has started a process of ours, and waits.
 RUNNER = """
 import sys, time
@@ -121,7 +129,8 @@ def test_processes_of_the_tests_die_with_a_runner_that_is_ended(
         try:
             assert runner.stdout is not None
             process = psutil.Process(int(runner.stdout.readline()))
-            assert process.is_running()
+            # The launcher has asked the kernel by the time at which it becomes the command.
+            until(lambda: process.name() != "setpriv", 10)
         finally:
             runner.send_signal(ending)
     _, alive = psutil.wait_procs([process], timeout=10)
