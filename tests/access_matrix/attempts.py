@@ -133,7 +133,7 @@ def _accounts() -> list[Attempt]:
     ]
 
 
-def _reading() -> list[Attempt]:
+def _bucket_events() -> list[Attempt]:
     def labels(path: str, method: str, status: int, **more: str) -> list[Attempt]:
         return [
             Attempt(
@@ -175,6 +175,11 @@ def _reading() -> list[Attempt]:
         )
         for path in ("events", "events/stats")
     ]
+    return found
+
+
+def _device_events() -> list[Attempt]:
+    found = []
     for caller in ("owner", "admin key", "owner's admin key"):
         for prefix in ("", "/laas/api/v1"):
             path = f"{prefix}/devices/{{uuid}}/events/{{event_name}}"
@@ -182,31 +187,24 @@ def _reading() -> list[Attempt]:
                 Attempt("api", "GET", path, "uuid", "device", "nothing", (404, 404), caller=caller),
                 Attempt("api", "GET", path, "event_name", "event_name", "x", (404, 404), caller=caller),
             ]
-        stream = {"device_id": [IT, "{device}"], "stream": "events"}
-        found += [
-            Attempt(
-                "api",
-                "GET",
-                "/device_data",
-                "device_id",
-                "device",
-                "nothing",
-                (200, 200),
-                caller=caller,
-                query="device_id={it}&device_id={device}&stream=events",
-            ),
-            Attempt(
-                "api",
-                "POST",
-                "/device_data",
-                "device_id",
-                "device",
-                "nothing",
-                (200, 200),
-                caller=caller,
-                body=stream,
-            ),
-        ]
+        asked: dict[str, dict[str, Any]] = {
+            "GET": {"query": "device_id={it}&device_id={device}&stream=events"},
+            "POST": {"body": {"device_id": [IT, "{device}"], "stream": "events"}},
+        }
+        for method, how in asked.items():
+            found.append(
+                Attempt(
+                    "api",
+                    method,
+                    "/device_data",
+                    "device_id",
+                    "device",
+                    "nothing",
+                    (200, 200),
+                    caller=caller,
+                    **how,
+                )
+            )
     return found
 
 
@@ -266,10 +264,12 @@ def _devices() -> list[Attempt]:
     return found
 
 
-def _sending() -> list[Attempt]:
-    event = {"name": "{event_name}"}
+_EVENT = {"name": "{event_name}"}
+
+
+def _buckets_to_send_to() -> list[Attempt]:
     bodies: dict[str, Any] = {
-        "/v1/events": event,
+        "/v1/events": _EVENT,
         "/v1/nodes": {"host": "{host}"},
         "/devices/{uuid}/events/{name}": {},
         "/laas/api/v1/devices/{uuid}/events/{name}": {},
@@ -294,6 +294,11 @@ def _sending() -> list[Attempt]:
                     headers=_OTHER,
                 )
             )
+    return found
+
+
+def _texts_that_are_sent() -> list[Attempt]:
+    """What is only a text to us lands in the sender's own bucket, whoever else has used it."""
 
     def sent(path: str, parameter: str, theirs: str, status: int, body: Any, **more: Any) -> Attempt:
         return Attempt(
@@ -310,17 +315,13 @@ def _sending() -> list[Attempt]:
             **more,
         )
 
-    # What is only a text to us lands in the sender's own bucket, whoever else has used it.
-    for parameter, theirs in (
-        ("id", "event_id"),
-        ("device", "device"),
-        ("app", "app"),
-        ("server", "server"),
-        ("name", "event_name"),
-    ):
-        found.append(sent("/v1/events", parameter, theirs, 202, {**event, parameter: IT}))
+    fields = {"id": "event_id", "device": "device", "app": "app", "server": "server", "name": "event_name"}
+    found = [
+        sent("/v1/events", parameter, theirs, 202, {**_EVENT, parameter: IT})
+        for parameter, theirs in fields.items()
+    ]
     found += [
-        sent("/v1/events", "Idempotency-Key", "event_id", 202, event, headers={"Idempotency-Key": IT}),
+        sent("/v1/events", "Idempotency-Key", "event_id", 202, _EVENT, headers={"Idempotency-Key": IT}),
         sent("/v1/nodes", "host", "host", 202, {"host": IT}),
         sent("/v1/nodes", "ip", "ip", 202, {"host": "{host}", "ip": IT}),
         sent("/event_create", "device_id", "device", 200, {"device_id": IT, "stream": "events"}),
@@ -386,8 +387,10 @@ ATTEMPTS = (
     *_keys(),
     *_members(),
     *_accounts(),
-    *_reading(),
+    *_bucket_events(),
+    *_device_events(),
     *_devices(),
-    *_sending(),
+    *_buckets_to_send_to(),
+    *_texts_that_are_sent(),
     *_agents(),
 )
