@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from query.execute import Reader, fetch, knowledge, open_reader
+from query.execute import Reader, fetch, knowledge
 from query.interval import DAY, SECOND, Interval, Unit
 from query.journal import Occurrences, counts, holders, times
 from query.plan import Plan, Slice, plan
 from query.request import Range, Scope, moment
-from query.sql import Statement
 from query.uptime import statement
-from schema.connections import Duty, open_connection
-from schema.settings import ApiSettings
+from schema.connections import Connection
 from schema.tables import DEVICE_COUNTS_DAY
+from tests.support.explained import explained, reader_of
 
 NOW = 1_790_000_000 * SECOND // DAY * DAY
 BUCKET = "a" * 24
@@ -45,23 +44,15 @@ FROM generate_series(1, 14 * 1440) AS i, generate_series(1, 5) AS node
 
 @pytest.fixture
 async def reader(database_dsn: str) -> AsyncIterator[Reader]:
-    settings = ApiSettings(database_dsn=database_dsn)
-    owner = await open_connection(settings, Duty.MAINTENANCE, command_seconds=60)
-    await owner.execute(EVENTS, NOW // SECOND)
-    if await owner.fetchval("SELECT edition FROM store_state") == "apache":
-        await owner.execute(COUNTS)
-    await owner.execute(REPORTS, NOW // SECOND, BUCKET)
-    await owner.execute("ANALYZE events; ANALYZE node_reports; ANALYZE device_counts_day")
-    await owner.close(timeout=5)
-    reader = await open_reader(settings)
-    yield reader
-    await reader.close(5)
+    async def fill(owner: Connection) -> None:
+        await owner.execute(EVENTS, NOW // SECOND)
+        if await owner.fetchval("SELECT edition FROM store_state") == "apache":
+            await owner.execute(COUNTS)
+        await owner.execute(REPORTS, NOW // SECOND, BUCKET)
+        await owner.execute("ANALYZE events; ANALYZE node_reports; ANALYZE device_counts_day")
 
-
-async def explained(reader: Reader, asked: Statement) -> str:
-    async with reader.snapshot() as connection:
-        text = Statement("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) " + asked.text, asked.arguments)
-        return "\n".join(row[0] for row in await fetch(connection, text))
+    async with reader_of(database_dsn, fill) as made:
+        yield made
 
 
 def rows_read(text: str) -> int:

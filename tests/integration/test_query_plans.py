@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from query.execute import Reader, fetch, hours_around, open_reader, planned
+from query.execute import Reader, fetch, hours_around, planned
 from query.interval import DAY, SECOND, Interval, Unit
 from query.plan import HOUR
 from query.request import Filters, Page, Range, Scope
-from query.sql import Statement, counts_by_app, counts_by_period, events_page
-from schema.connections import Duty, open_connection
-from schema.settings import ApiSettings
+from query.sql import counts_by_app, counts_by_period, events_page
+from schema.connections import Connection
+from tests.support.explained import explained, reader_of
 
 NOW = 1_790_000_000 * SECOND // DAY * DAY
 ROWS = """
@@ -25,20 +25,12 @@ FROM generate_series(1, 30000) AS i
 
 @pytest.fixture
 async def reader(database_dsn: str) -> AsyncIterator[Reader]:
-    settings = ApiSettings(database_dsn=database_dsn)
-    owner = await open_connection(settings, Duty.MAINTENANCE, command_seconds=60)
-    await owner.execute(ROWS, NOW // SECOND)
-    await owner.execute("ANALYZE events")
-    await owner.close(timeout=5)
-    reader = await open_reader(settings)
-    yield reader
-    await reader.close(5)
+    async def fill(owner: Connection) -> None:
+        await owner.execute(ROWS, NOW // SECOND)
+        await owner.execute("ANALYZE events")
 
-
-async def explained(reader: Reader, statement: Statement) -> str:
-    async with reader.snapshot() as connection:
-        text = Statement("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) " + statement.text, statement.arguments)
-        return "\n".join(row[0] for row in await fetch(connection, text))
+    async with reader_of(database_dsn, fill) as made:
+        yield made
 
 
 @pytest.mark.parametrize(

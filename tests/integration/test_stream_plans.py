@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from query.execute import Reader, fetch, open_reader
+from query.execute import Reader, fetch
 from query.filters.conditions import ALWAYS, Condition, Equals, Tag
 from query.interval import DAY, SECOND
 from query.request import Range, Scope
-from query.sql import Statement
 from query.streams import NEWEST_FIRST, Sorting, Streams, stream_count, stream_page
-from schema.connections import Duty, open_connection
-from schema.settings import ApiSettings
+from schema.connections import Connection
+from tests.support.explained import explained, reader_of
 
 NOW = 1_790_000_000 * SECOND // DAY * DAY
 ONE = (Scope((1,)),)
@@ -31,20 +30,12 @@ FROM generate_series(1, 43200) AS i
 
 @pytest.fixture
 async def reader(database_dsn: str) -> AsyncIterator[Reader]:
-    settings = ApiSettings(database_dsn=database_dsn)
-    owner = await open_connection(settings, Duty.MAINTENANCE, command_seconds=60)
-    await owner.execute(ROWS, NOW // SECOND)
-    await owner.execute("ANALYZE events")
-    await owner.close(timeout=5)
-    reader = await open_reader(settings)
-    yield reader
-    await reader.close(5)
+    async def fill(owner: Connection) -> None:
+        await owner.execute(ROWS, NOW // SECOND)
+        await owner.execute("ANALYZE events")
 
-
-async def explained(reader: Reader, statement: Statement) -> str:
-    text = "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) " + statement.text
-    async with reader.snapshot() as connection:
-        return "\n".join(row[0] for row in await fetch(connection, Statement(text, statement.arguments)))
+    async with reader_of(database_dsn, fill) as made:
+        yield made
 
 
 def buffers(text: str) -> int:
