@@ -8,29 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
 import psycopg
-import pytest
 
 from ingest.agent.segments import decode_lines, segment_numbers, segment_path
-from schema.topics import ensure_topics
 from tests.support import oracle
-from tests.support.processes import Process, Weir, call, deployed, wait_ready
-from tests.support.topics import TopicNames
+from tests.support.processes import Process, Weir, call, wait_ready
 
 STORED_SECONDS = 30.0
-
-
-@pytest.fixture
-async def weir(
-    kafka_bootstrap: str, database_dsn: str, topics: TopicNames, tmp_path: Path
-) -> AsyncIterator[Weir]:
-    await ensure_topics(topics.settings(kafka_bootstrap))
-    with deployed(kafka_bootstrap, database_dsn, topics, tmp_path) as weir:
-        yield weir
 
 
 def agent_of(weir: Weir, gateway: Process, *, ready: bool = False) -> Process:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from deploy.local.kafka import KafkaServer
 from deploy.local.timescale import TimescaleServer
@@ -23,15 +20,6 @@ from tests.support.processes import Weir, deployed, wait_ready
 from tests.support.topics import TopicNames
 
 SEED = 20_260_101
-
-
-@pytest.fixture
-async def weir(
-    kafka_bootstrap: str, database_dsn: str, topics: TopicNames, tmp_path: Path
-) -> AsyncIterator[Weir]:
-    await ensure_topics(topics.settings(kafka_bootstrap))
-    with deployed(kafka_bootstrap, database_dsn, topics, tmp_path) as weir:
-        yield weir
 
 
 async def end_offsets(weir: Weir) -> dict[int, int]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import orjson
-import pytest
 
 from schema.topics import ensure_topics
 from tests.support import servers
@@ -40,15 +38,6 @@ async def follow(stack: AsyncExitStack, weir: Weir, api: Process, **options: Any
     await follower.follow(public_ids(weir.database_dsn)[weir.credentials.bucket_id])
     await follower.settled()
     return follower
-
-
-@pytest.fixture
-async def weir(
-    kafka_bootstrap: str, database_dsn: str, topics: TopicNames, tmp_path: Path
-) -> AsyncIterator[Weir]:
-    await ensure_topics(topics.settings(kafka_bootstrap))
-    with deployed(kafka_bootstrap, database_dsn, topics, tmp_path) as weir:
-        yield weir
 
 
 async def test_within_a_second_of_every_process_and_sigterm_drops_the_connection(weir: Weir) -> None:

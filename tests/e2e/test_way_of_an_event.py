@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import psycopg
-import pytest
 
-from schema.topics import ensure_topics
-from tests.support.processes import Weir, call, deployed
-from tests.support.topics import TopicNames
-
-
-@pytest.fixture
-async def weir(
-    kafka_bootstrap: str, database_dsn: str, topics: TopicNames, tmp_path: Path
-) -> AsyncIterator[Weir]:
-    await ensure_topics(topics.settings(kafka_bootstrap))
-    with deployed(kafka_bootstrap, database_dsn, topics, tmp_path) as weir:
-        yield weir
+from tests.support.processes import Weir, call
 
 
 async def test_an_event_is_read_back_with_its_receipt_and_counted(weir: Weir) -> None:
