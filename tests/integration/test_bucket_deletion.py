@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import psycopg
-import pytest
 
 from ingest.writer.batch import Batch, FetchedRecord, Standing
 from ingest.writer.purge import purge
 from query.interval import DAY, SECOND
 from schema.records import NODE_REPORTS, Segment, encode_node_report, encode_record
-from tests.support.api_door import Door, api_door
-from tests.support.stored import RECORD_AT_MS, Occurrence, Stored, stored_in
+from tests.support.api_door import Door
+from tests.support.stored import RECORD_AT_MS, Occurrence, Stored
 
 NOON = 1_790_000_000 * SECOND // DAY * DAY
 EVENTS = [Occurrence(NOON + i * SECOND, f"e{i}", "boot", "shop", "one", "d1") for i in range(20)]
-
-
-@pytest.fixture
-async def stored(database_dsn: str) -> AsyncIterator[Stored]:
-    async with stored_in(database_dsn) as made:
-        yield made
-
-
-@pytest.fixture
-async def api(database_dsn: str) -> AsyncIterator[Door]:
-    async with api_door(database_dsn) as made:
-        yield made
 
 
 def counts(dsn: str, bucket: str, key: int) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -17,23 +16,11 @@ from query.interval import DAY, SECOND
 from schema.receipts import encode_receipt
 from tests.support.api_door import UNAUTHORIZED, Answer, Door, api_door
 from tests.support.bounds import AT_AND_ABOVE
-from tests.support.stored import Occurrence, Stored, stored_in
+from tests.support.stored import Occurrence, Stored
 
 # 2020-01-07T01:06:31.484870Z, the moment of the document's example.
 EXAMPLE_AT = 1_578_359_191_484_870
 NOON = 1_790_000_000 * SECOND // DAY * DAY + 12 * 3600 * SECOND
-
-
-@pytest.fixture
-async def stored(database_dsn: str) -> AsyncIterator[Stored]:
-    async with stored_in(database_dsn) as made:
-        yield made
-
-
-@pytest.fixture
-async def api(database_dsn: str) -> AsyncIterator[Door]:
-    async with api_door(database_dsn) as made:
-        yield made
 
 
 def event(at: int, name: str, device: str = "d1", stream: str = "raw", /, **data: Any) -> Occurrence:

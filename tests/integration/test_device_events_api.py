@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -10,25 +10,13 @@ import pytest
 
 from query.interval import SECOND
 from schema.receipts import encode_receipt
-from tests.support.api_door import UNAUTHORIZED, Answer, Door, api_door
-from tests.support.stored import Occurrence, Stored, stored_in
+from tests.support.api_door import UNAUTHORIZED, Answer, Door
+from tests.support.stored import Occurrence, Stored
 
 DEVICE = "87c41d45-7eab-40da-9f33-e86f086b08c9"
 # 2012-04-15T14:00:00Z, the hour of the document's example.
 HOUR_AT = 1_334_498_400
 BOTH_PATHS = ("", "/laas/api/v1")
-
-
-@pytest.fixture
-async def stored(database_dsn: str) -> AsyncIterator[Stored]:
-    async with stored_in(database_dsn) as made:
-        yield made
-
-
-@pytest.fixture
-async def api(database_dsn: str) -> AsyncIterator[Door]:
-    async with api_door(database_dsn) as made:
-        yield made
 
 
 def opened(*seconds: float, device: str = DEVICE, name: str = "door_opened") -> list[Occurrence]:

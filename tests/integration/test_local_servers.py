@@ -136,7 +136,9 @@ def test_the_database_is_timescale_on_loopback_with_a_password(database: Timesca
     secret = database.data_directory / "superuser-password"
     assert secret.stat().st_mode & 0o777 == 0o600
     with pytest.raises(psycopg.OperationalError, match="password"):
-        psycopg.connect(database.dsn.replace(secret.read_text(encoding="ascii"), "guess"), connect_timeout=5)
+        psycopg.connect(
+            database.dsn.replace(secret.read_text(encoding="ascii").strip(), "guess"), connect_timeout=5
+        )
 
 
 def test_the_database_keeps_what_was_committed(database: TimescaleServer) -> None:

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
-import pytest
 
 from query.interval import DAY, SECOND
 from query.plan import HOUR
-from tests.support.api_door import Door, api_door
-from tests.support.stored import Occurrence, Stored, stored_in
+from tests.support.api_door import Door
+from tests.support.stored import Occurrence, Stored
 
 NOON = 1_790_000_000 * SECOND // DAY * DAY + 12 * HOUR
-
-
-@pytest.fixture
-async def stored(database_dsn: str) -> AsyncIterator[Stored]:
-    async with stored_in(database_dsn) as made:
-        yield made
-
-
-@pytest.fixture
-async def api(database_dsn: str) -> AsyncIterator[Door]:
-    async with api_door(database_dsn) as made:
-        yield made
 
 
 async def servers(api: Door, bucket: str = "first", who: str = "owner") -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +9,7 @@ import psycopg
 import pytest
 
 from schema.receipts import encode_receipt
-from tests.support.api_door import UNAUTHORIZED, Answer, Door, api_door
+from tests.support.api_door import UNAUTHORIZED, Answer, Door
 
 DAY = datetime(2024, 1, 15, tzinfo=UTC)
 UNKNOWN = "f" * 24
@@ -18,12 +17,6 @@ FIELDS = [
     "ip", "host", "perc_uptime", "avg_latency_ms", "version", "node_status", "last_updated",
     "last_latency_ms",
 ]  # fmt: skip
-
-
-@pytest.fixture
-async def api(database_dsn: str) -> AsyncIterator[Door]:
-    async with api_door(database_dsn) as made:
-        yield made
 
 
 def report(

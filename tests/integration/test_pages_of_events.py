@@ -17,15 +17,9 @@ from query.journal import Occurrences, occurrences
 from query.plan import HOUR
 from query.request import Filters, Page, Range, Scope
 from schema.settings import ApiSettings
-from tests.support.stored import Occurrence, Stored, stored_in
+from tests.support.stored import Occurrence, Stored
 
 ROWS = 40
-
-
-@pytest.fixture
-async def stored(database_dsn: str) -> AsyncIterator[Stored]:
-    async with stored_in(database_dsn) as made:
-        yield made
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -12,21 +11,9 @@ import pytest
 
 from schema.receipts import encode_receipt
 from tests.support.api_door import UNAUTHORIZED, Answer, Door, api_door
-from tests.support.stored import Occurrence, Stored, stored_in
+from tests.support.stored import Occurrence, Stored
 
 UNKNOWN = "f" * 24
-
-
-@pytest.fixture
-async def stored(database_dsn: str) -> AsyncIterator[Stored]:
-    async with stored_in(database_dsn) as made:
-        yield made
-
-
-@pytest.fixture
-async def api(database_dsn: str) -> AsyncIterator[Door]:
-    async with api_door(database_dsn) as made:
-        yield made
 
 
 async def call(

@@ -22,6 +22,7 @@ from api.tenancy.administration import (
     create_access_token,
     create_api_key,
     create_bucket,
+    create_refresh_token,
     create_user,
     create_workspace,
     new_id,
@@ -119,10 +120,21 @@ def _people(dsn: str, door: Door) -> None:
         door.secrets["forged"] = _bearer(new_secret("access"))
         door.secrets["forged key"] = {"X-Api-Key": new_secret("read")}
         door.secrets["expired"] = _bearer(_token(connection, door.users["owner"], timedelta(seconds=-1)))
+        refresh_token = create_refresh_token(connection, door.users["owner"])
+        ended = create_access_token(
+            connection, door.users["owner"], lifetime=timedelta(hours=1), refresh_token=refresh_token
+        )
+        connection.execute("UPDATE refresh_tokens SET revoked_at = now()")
+        door.secrets["ended"] = _bearer(ended)
+        door.secrets["key as token"] = _bearer(door.secrets["first admin key"]["X-Api-Key"])
+        door.secrets["token as key"] = {"X-Api-Key": door.secrets["owner"]["Authorization"].split()[1]}
 
 
 # Whom every call answers with 401.
-UNAUTHORIZED = ("nobody", "null", "garbage", "forged", "forged key", "revoked key", "expired")
+UNAUTHORIZED = (
+    *("nobody", "null", "garbage", "forged", "forged key", "revoked key", "expired", "ended"),
+    *("key as token", "token as key"),
+)
 
 
 def _bearer(secret: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A writer's store on a database of the test's own, without a Kafka between."""
+"""A bucket, a topic and a deployment of the test's own."""
 
 from __future__ import annotations
 
@@ -10,15 +10,7 @@ import pytest
 from schema.topics import ensure_topics
 from tests.support.processes import Weir, deployed, make_bucket
 from tests.support.records import Topic, topic_of
-from tests.support.stored import Stored, stored_in
 from tests.support.topics import TopicNames
-
-
-@pytest.fixture
-async def stored(database_dsn: str) -> AsyncIterator[Stored]:
-    """The writer's transaction and maintenance on the test's database."""
-    async with stored_in(database_dsn) as found:
-        yield found
 
 
 @pytest.fixture

@@ -1,0 +1,99 @@
+"""A bucket is emptied, with what is still on its way, and nothing comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+
+import psycopg
+
+from schema.connections import new_producer
+from schema.records import encode_record
+from schema.settings import KafkaSettings
+from schema.topics import ensure_topics
+from tests.integration.bucket_events.calls import NOON, ask
+from tests.support.api_door import Door, api_door
+from tests.support.stored import Occurrence, Stored, segments, stored_in
+from tests.support.topics import TopicNames
+
+
+def before(dsn: str, kafka: KafkaSettings) -> AbstractAsyncContextManager[Door]:
+    """The query API, with a Kafka."""
+    return api_door(dsn, kafka_bootstrap=kafka.kafka_bootstrap, kafka_events_topic=kafka.kafka_events_topic)
+
+
+async def test_deletion_answers_what_it_deleted_and_nothing_comes_back(
+    database_dsn: str, kafka_bootstrap: str, topics: TopicNames
+) -> None:
+    kafka = topics.settings(kafka_bootstrap)
+    await ensure_topics(kafka)
+    async with before(database_dsn, kafka) as api, stored_in(database_dsn, topic=topics.events) as stored:
+        await stored.write(
+            api.buckets["first"], [Occurrence(NOON + n, str(n), "boot", "shop") for n in range(3)]
+        )
+        await stored.write(api.buckets["theirs"], [Occurrence(NOON, "theirs")])
+        # Accepted before the call, and not yet stored: it lies in the log.
+        on_its_way = [Occurrence(NOON + 10, "on its way", "boot", "shop")]
+        await publish(kafka, 1, api.buckets["first"], on_its_way)
+
+        answer = await ask(api, "DELETE", "events/delete_all", who="admin")
+        assert answer.status == 200
+        assert answer.body == [{"app_name": "shop", "events": ["boot"], "counts": {"boot": 3}}]
+        with psycopg.connect(database_dsn) as connection:
+            fences = connection.execute(
+                "SELECT partition, epoch, fence_offset FROM fences WHERE bucket_id = %s ORDER BY 1",
+                [api.buckets["first"]],
+            ).fetchall()
+            retired = connection.execute(
+                "SELECT retired_at IS NOT NULL FROM bucket_keys WHERE bucket_id = %s ORDER BY bucket_key",
+                [api.buckets["first"]],
+            ).fetchall()
+        assert fences == [(0, 1, 0), (1, 1, 1), (2, 1, 0), (3, 1, 0)]
+        assert retired == [(True,), (False,)]
+
+        fenced = await stored.write(api.buckets["first"], on_its_way, partition=1)
+        assert (fenced.fenced, fenced.stored) == (1, 0)
+        assert (await ask(api, "GET", "eventsKeysByApp")).body == []
+        assert (await ask(api, "POST", "events", {"event_name": "boot"})).body == []
+        days = {"event_name": "boot", "days": 10_000, "interval": "day"}
+        assert (await ask(api, "POST", "events/stats", days)).body == []
+        assert (await ask(api, "GET", "eventsKeysByApp", who="stranger", bucket="theirs")).body != []
+
+        # Sent again after the call, it is a new event.
+        sent_again = await stored.write(api.buckets["first"], on_its_way, partition=1)
+        assert sent_again.stored == 1
+        assert (await ask(api, "DELETE", "events/delete_all")).body == [
+            {"app_name": "shop", "events": ["boot"], "counts": {"boot": 1}}
+        ]
+        assert (await ask(api, "DELETE", "events/delete_all")).body == []
+
+
+async def publish(kafka: KafkaSettings, partition: int, bucket: str, events: list[Occurrence]) -> None:
+    producer = new_producer(kafka)
+    await producer.start()
+    try:
+        value = encode_record(bytes(16), segments(bucket, events))
+        await producer.send_and_wait(kafka.kafka_events_topic, value, partition=partition)
+    finally:
+        await producer.stop()
+
+
+async def test_deletions_at_the_same_moment_all_end_and_count_each_event_once(
+    database_dsn: str, kafka_bootstrap: str, topics: TopicNames
+) -> None:
+    kafka = topics.settings(kafka_bootstrap)
+    await ensure_topics(kafka)
+    async with before(database_dsn, kafka) as api, stored_in(database_dsn, topic=topics.events) as stored:
+        await stored.write(api.buckets["first"], [Occurrence(NOON + n, str(n)) for n in range(50)])
+        answers = await asyncio.gather(*(ask(api, "DELETE", "events/delete_all") for _ in range(5)))
+        assert [answer.status for answer in answers] == [200] * 5
+        assert sum(answer.body[0]["counts"]["boot"] for answer in answers if answer.body) == 50
+
+
+async def test_a_deletion_takes_no_filter_and_needs_kafka(api: Door, stored: Stored) -> None:
+    await stored.write(api.buckets["first"], [Occurrence(NOON, "kept", "boot", "shop")])
+    answer = await ask(api, "DELETE", "events/delete_all", {"app_name": "shop"})
+    assert answer.status == 400
+    answer = await ask(api, "DELETE", "events/delete_all")
+    assert (answer.status, list(answer.body)) == (500, ["msg"])
+    assert (await ask(api, "GET", "eventsKeysByApp")).body[0]["counts"] == {"boot": 1}
