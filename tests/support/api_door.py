@@ -68,7 +68,15 @@ class Door:
 
 @asynccontextmanager
 async def api_door(dsn: str, **options: Any) -> AsyncIterator[Door]:
-    """The door, with the people of ``_people``. Kafka is away."""
+    """The door, with the people of ``_people``. Kafka is away unless ``options`` say where it is."""
+    async with served(dsn, **options) as door:
+        _people(dsn, door)
+        yield door
+
+
+@asynccontextmanager
+async def served(dsn: str, **options: Any) -> AsyncIterator[Door]:
+    """The door by itself: nobody is known to it but who is in the database already."""
     settings = ApiSettings(
         **{"database_dsn": dsn, "kafka_bootstrap": DEAD_KAFKA, "receipt_seconds": 0.3, **options}
     )
@@ -77,9 +85,7 @@ async def api_door(dsn: str, **options: Any) -> AsyncIterator[Door]:
         listening(build_app(settings, parts, CollectorRegistry()), Listening("127.0.0.1", 0, 5, 5)) as port,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
     ):
-        door = Door(session, f"http://127.0.0.1:{port}")
-        _people(dsn, door)
-        yield door
+        yield Door(session, f"http://127.0.0.1:{port}")
 
 
 def _people(dsn: str, door: Door) -> None:

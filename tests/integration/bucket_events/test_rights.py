@@ -7,7 +7,7 @@ import pytest
 
 from schema.migrations.migrate import newest_revision
 from tests.integration.bucket_events.calls import CALLS, UNKNOWN, ask
-from tests.support.api_door import UNAUTHORIZED, Door, api_door
+from tests.support.api_door import UNAUTHORIZED, Door, api_door, served
 
 READERS = {"owner", "admin", "user", "member", "root", "first read key", "first admin key"} | {
     f"{who}'s {scope} key" for who in ("owner", "user", "root") for scope in ("read", "admin")
@@ -66,7 +66,7 @@ async def test_without_the_database_every_call_is_500_as_the_document_says(datab
 
 
 async def test_ready_without_kafka_but_degraded_and_never_without_migrations(
-    api: Door, database_dsn: str, empty_database_dsn: str
+    api: Door, empty_database_dsn: str
 ) -> None:
     async with api.session.get(f"{api.url}/readyz") as response:
         found = await response.json()
@@ -74,7 +74,7 @@ async def test_ready_without_kafka_but_degraded_and_never_without_migrations(
         assert found["edition"] in ("apache", "community")
         assert found["revision"] == newest_revision()
     async with (
-        api_door(database_dsn, database_dsn=empty_database_dsn) as unmigrated,
+        served(empty_database_dsn) as unmigrated,
         unmigrated.session.get(f"{unmigrated.url}/readyz") as response,
     ):
         assert response.status == 503

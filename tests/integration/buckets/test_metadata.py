@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from schema.identities import secret_digest
 from tests.integration.buckets.calls import KEY, ask, query
-from tests.support.api_door import UNAUTHORIZED, Door, api_door
+from tests.support.api_door import UNAUTHORIZED, Door, api_door, served
 
 
 async def test_a_bucket_is_made_listed_and_shown_as_the_client_expects(api: Door, database_dsn: str) -> None:
@@ -154,34 +153,9 @@ async def test_a_secret_without_its_key_is_not_shown_and_not_replaced(api: Door,
     secret = (await ask(api, "GET")).body["secret_id"]
     other = base64.b64encode(bytes(32)).decode()
     for keys, shown in ((other, None), ("", None), (f"{other},{KEY}", secret)):
-        async with api_door_again(database_dsn, api, keys) as later:
+        async with served(database_dsn, secret_key=keys) as later:
+            later.buckets, later.secrets = api.buckets, api.secrets
             assert (await ask(later, "GET")).body["secret_id"] == shown
-
-
-def api_door_again(dsn: str, api: Door, keys: str) -> Any:
-    """The same people and buckets behind a process with other keys."""
-    from contextlib import asynccontextmanager
-
-    import aiohttp
-    from prometheus_client import CollectorRegistry
-
-    from api.app import build_app, clients
-    from api.http.serving import Listening, listening
-    from schema.settings import ApiSettings
-
-    @asynccontextmanager
-    async def again() -> AsyncIterator[Door]:
-        settings = ApiSettings(database_dsn=dsn, kafka_bootstrap="127.0.0.1:9", secret_key=keys)
-        async with (
-            clients(settings) as parts,
-            listening(
-                build_app(settings, parts, CollectorRegistry()), Listening("127.0.0.1", 0, 5, 5)
-            ) as port,
-            aiohttp.ClientSession() as session,
-        ):
-            yield Door(session, f"http://127.0.0.1:{port}", api.buckets, api.users, api.secrets)
-
-    return again()
 
 
 async def test_update_changes_what_is_given(api: Door) -> None:
