@@ -22,17 +22,17 @@ JSON ?= bench-results/bench.json
 FUZZ ?=
 # Options of the chaos campaign: make chaos CHAOS="--minutes 10 --seed 7 --only 'Kafka killed'"
 CHAOS ?=
+# Options of the conformance run: make conformance CONFORMANCE="--seeds 1,2,3 --examples 100"
+CONFORMANCE ?=
 PACKAGES := schema ingest query api deploy tests
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
-# Options of the conformance run: make conformance CONFORMANCE="--seeds 1,2,3 --examples 100"
-CONFORMANCE ?=
 .PHONY: help setup run up down test check format lock fuzz bench plots chaos conformance clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' \
-		| while IFS=$$'\t' read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
+		| while IFS=$$'\t' read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
 
 setup: $(VENV)/.project ## Make .venv with everything in it, and fetch Kafka and TimescaleDB
 	@$(BIN)/python -m deploy.local.installation
