@@ -137,9 +137,9 @@ def encode_event(observed_at: int, event_id: str, received_at: int, device: str,
     identifier = event_id.encode()
     device_text = device.encode()
     return b"".join((
-        _MOMENT_LENGTH.pack(8, observed_at - POSTGRES_EPOCH_MICROSECONDS, len(identifier)),
+        _MOMENT_LENGTH.pack(8, postgres_moment(observed_at), len(identifier)),
         identifier,
-        _MOMENT_LENGTH.pack(8, received_at - POSTGRES_EPOCH_MICROSECONDS, len(device_text)),
+        _MOMENT_LENGTH.pack(8, postgres_moment(received_at), len(device_text)),
         device_text,
         _LENGTH_JSONB.pack(len(data) + 1, 1),
         data,
@@ -150,7 +150,7 @@ class EventEncoder:
     """``encode_event`` for the events of one request, which share ``received_at`` and often their devices."""
 
     def __init__(self, received_at: int) -> None:
-        self._received_at = received_at - POSTGRES_EPOCH_MICROSECONDS
+        self._received_at = postgres_moment(received_at)
         self._middles: dict[str, bytes] = {}
 
     def tail(self, observed_at: int, identifier: bytes, device: str, data: bytes) -> bytes:
@@ -181,11 +181,11 @@ def encode_node_report(
 ) -> bytes:
     """One node report's tail. ``host`` and ``ip`` stand where an event has its id."""
     parts = [
-        _MOMENT_LENGTH.pack(8, observed_at - POSTGRES_EPOCH_MICROSECONDS, len(host.encode())),
+        _MOMENT_LENGTH.pack(8, postgres_moment(observed_at), len(host.encode())),
         host.encode(),
     ]
     parts += [_LENGTH.pack(len(ip.encode())), ip.encode()]
-    parts += [_MOMENT_LENGTH.pack(8, received_at - POSTGRES_EPOCH_MICROSECONDS, len(version.encode()))]
+    parts += [_MOMENT_LENGTH.pack(8, postgres_moment(received_at), len(version.encode()))]
     parts += [version.encode(), _LENGTH.pack(len(status.encode())), status.encode()]
     parts += [_LENGTH.pack(-1) if latency_ms is None else _DOUBLE.pack(8, latency_ms)]
     parts += [_INTEGER.pack(4, interval_seconds)]

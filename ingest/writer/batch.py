@@ -21,7 +21,6 @@ from schema.events import MAX_LABEL, MAX_STREAM
 from schema.records import (
     EVENTS,
     NODE_REPORTS,
-    POSTGRES_EPOCH_MICROSECONDS,
     STAMPED,
     Segment,
     decode_labels,
@@ -29,6 +28,7 @@ from schema.records import (
     encode_record,
     event_identities,
     event_identity,
+    postgres_moment,
     record_identity,
     well_formed,
 )
@@ -491,4 +491,4 @@ def copy_stream(runs: list[Run]) -> Iterator[bytes]:
 
 def postgres_minute(unix_microseconds: int) -> int:
     """The minute since 2000 that a moment (microseconds since 1970) lies in."""
-    return (unix_microseconds - POSTGRES_EPOCH_MICROSECONDS) // MINUTE_MICROSECONDS
+    return postgres_moment(unix_microseconds) // MINUTE_MICROSECONDS
