@@ -57,7 +57,8 @@ DEVICE_COUNTS_DAY = Rung("device_counts_day", DAY_SECONDS, ("device", "name"))
 # Finest first. ``device_counts_day`` leaves out events without a device.
 LADDER = (EVENT_COUNTS_MINUTE, EVENT_COUNTS_HOUR, EVENT_COUNTS_DAY, DEVICE_COUNTS_DAY)
 
-# Rollup rows are spread over this many shards (partition modulo it), so that two writers seldom want one row.
+# Rollup rows are spread over so many shards (a lane's lowest partition modulo it), so that two writers seldom
+# want the same one.
 ROLLUP_SHARDS = 4
 # What maintenance merges the shards of closed periods into: writers add to shards from 0.
 MERGED_SHARD = -1

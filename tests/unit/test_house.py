@@ -12,6 +12,8 @@ from deploy import reference
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schema", "ingest", "query", "api", "deploy")
+# Folders of the tests that hold programs and tools; in the others each file says in its name what it tries.
+TOOLS = ("support", "access_matrix", "bench", "chaos", "conformance", "fuzz")
 
 
 def tracked() -> list[Path]:
@@ -53,8 +55,9 @@ def test_a_setting_of_several_processes_is_one_setting() -> None:
 
 def packages() -> list[Path]:
     """Folders of ours that hold modules."""
+    folders = [*(ROOT / name for name in PACKAGES), *(ROOT / "tests" / name for name in TOOLS)]
     return sorted(
-        {path.parent for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
+        {path.parent for folder in folders for path in folder.rglob("*.py")}
         - {ROOT / "schema/migrations/versions"}
     )
 
