@@ -297,20 +297,21 @@ def test_nothing_outlives_a_supervisor_that_is_killed_and_the_next_up_clears_up_
     assert stack.weir("status").returncode == 0
 
 
-def test_given_servers_are_used_and_not_started(
-    kafka_bootstrap: str, empty_database_dsn: str, topics: TopicNames
-) -> None:
+@pytest.fixture
+def given_servers(kafka_bootstrap: str, empty_database_dsn: str, topics: TopicNames) -> dict[str, str]:
+    """The settings of a stack whose servers are somebody else's."""
+    return {
+        "WEIR_KAFKA_BOOTSTRAP": kafka_bootstrap,
+        "WEIR_DATABASE_DSN": empty_database_dsn,
+        "WEIR_KAFKA_EVENTS_TOPIC": topics.events,
+        "WEIR_KAFKA_DEAD_LETTERS_TOPIC": topics.dead_letters,
+        "WEIR_KAFKA_GROUP": topics.group,
+    }
+
+
+def test_given_servers_are_used_and_not_started(given_servers: dict[str, str]) -> None:
     with temporary_folder("given") as home:
-        stack = LocalStack(
-            home,
-            {
-                "WEIR_KAFKA_BOOTSTRAP": kafka_bootstrap,
-                "WEIR_DATABASE_DSN": empty_database_dsn,
-                "WEIR_KAFKA_EVENTS_TOPIC": topics.events,
-                "WEIR_KAFKA_DEAD_LETTERS_TOPIC": topics.dead_letters,
-                "WEIR_KAFKA_GROUP": topics.group,
-            },
-        )
+        stack = LocalStack(home, given_servers)
         try:
             stack.up()
             assert {process.name for process in stack.state().processes} == PROCESSES - {"kafka", "database"}
@@ -322,20 +323,9 @@ def test_given_servers_are_used_and_not_started(
         assert not (home / "data").exists()
 
 
-def test_ctrl_c_in_the_foreground_ends_everything_in_time(
-    kafka_bootstrap: str, empty_database_dsn: str, topics: TopicNames
-) -> None:
+def test_ctrl_c_in_the_foreground_ends_everything_in_time(given_servers: dict[str, str]) -> None:
     with temporary_folder("foreground") as home:
-        stack = LocalStack(
-            home,
-            {
-                "WEIR_KAFKA_BOOTSTRAP": kafka_bootstrap,
-                "WEIR_DATABASE_DSN": empty_database_dsn,
-                "WEIR_KAFKA_EVENTS_TOPIC": topics.events,
-                "WEIR_KAFKA_DEAD_LETTERS_TOPIC": topics.dead_letters,
-                "WEIR_KAFKA_GROUP": topics.group,
-            },
-        )
+        stack = LocalStack(home, given_servers)
         with (home / "screen").open("w") as screen:
             foreground = subprocess.Popen(
                 [sys.executable, "-m", "deploy.cli", "up"],
