@@ -1,15 +1,18 @@
-"""The README and the pages of docs/ name nothing that is not there."""
+"""The pages at the root and those of docs/ name nothing that is not there."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from deploy import reference
 from deploy.cli.app import app, keys
 from deploy.local.settings import LocalSettings
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+# Of the environment, and of no setting.
+OTHER_VARIABLES = {"WEIR_HOME", "WEIR_TEST_DATABASE_DSN", "WEIR_TEST_KAFKA_BOOTSTRAP"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -17,6 +20,18 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
     broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_settings_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    files = re.findall(r"`((?:schema|ingest|query|api|deploy|tests|docs)/[\w./-]+)", text)
+    assert [file for file in files if not (ROOT / file).exists()] == []
+    settings = {
+        line.split("`")[1] for line in reference.settings_page().splitlines() if line.startswith("| `")
+    }
+    named = set(re.findall(r"\bWEIR_[A-Z_]*[A-Z]\b(?!_)", text))
+    assert named - settings - OTHER_VARIABLES == set()
 
 
 def test_the_page_of_the_command_names_every_command() -> None:
