@@ -132,9 +132,8 @@ def refusal_of(error: BaseException, request_id: str) -> Refusal:
             message = "a server behind this door does not answer; try again"
             return Refusal(503, message, request_id, error.retry_after_seconds, error=error)
         case _:
-            return Refusal(
-                500, "an unexpected error; the log has it under this request id", request_id, error=error
-            )
+            message = "an unexpected error; the log has it under this answer's X-Request-Id"
+            return Refusal(500, message, request_id, error=error)
 
 
 def error_members(error: WeirError) -> Mapping[str, Any]:
