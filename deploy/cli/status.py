@@ -55,17 +55,16 @@ def show_status() -> int:
         if given is not None and part.lower() not in {process.name for process in looks}:
             console.print(f"[dim]{part} is a given one and not supervised here[/dim]")
     ready = state.phase is Phase.READY and all(process.standing is Standing.READY for process in looks)
-    console.print(
-        f"\nThe stack is {state.phase}, supervised by process {state.supervisor_pid}; data in {home}"
-    )
+    supervised = f"supervised by process {state.supervisor_pid}; data in {home}"
+    console.print(f"\nThe stack is {state.phase}, {supervised}", soft_wrap=True)
     return EXIT_READY if ready else EXIT_NOT_READY
 
 
 def show_down(console: Console, home: Path, state: StackState | None) -> int:
     """Say that nothing is up, and what the last supervisor left."""
-    console.print(f"Weir is down (data in {home})")
+    console.print(f"Weir is down (data in {home})", soft_wrap=True)
     if state is not None and state.phase is Phase.FAILED:
-        console.print(f"The last start failed: {state.note}")
+        console.print(f"The last start failed: {escape(state.note)}", soft_wrap=True)
     elif state is not None:
         console.print(f"Its supervisor (process {state.supervisor_pid}) ended without taking it down.")
         for name, process in survivors(state).items():
