@@ -106,7 +106,8 @@ class Producing:
                 async with asyncio.timeout(bound_seconds):
                     created = await ensure_topics(self._settings)
             self._topics_ensured = True
-            log.info("topics", created=created)
+            if created:
+                log.info("topics made", topics=created)
         producer = new_producer(self._settings)
         try:
             with kafka_errors():
