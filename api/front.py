@@ -10,9 +10,10 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Weir</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 3rem auto; padding: 0 1rem; }
 code { background: #8882; padding: .1em .3em; border-radius: .2em; }
 td { padding: .2em 1em .2em 0; vertical-align: top; }
+td code { white-space: nowrap; }
 </style>
 <h1>Weir</h1>
 <p>Events in over HTTP, stored exactly once, counted exactly. This is the query API.</p>
