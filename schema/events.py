@@ -137,13 +137,18 @@ def parse_moment(value: str | float, field: str = "observed_at") -> int:
     return microseconds
 
 
-def first_problem(error: ValidationError) -> str:
-    """One sentence of a pydantic error: the field, what is wrong with it, and the fix where we know one."""
+def first_problem(error: ValidationError, whole: str = "event") -> str:
+    """One sentence of a pydantic error: the field, what is wrong with it, and the fix where we know one.
+
+    ``whole``: what is at fault where no field is.
+    """
     problem = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(str(part) for part in problem["loc"] if part not in ("str", "int", "float")) or "event"
+    field = ".".join(str(part) for part in problem["loc"] if part not in ("str", "int", "float")) or whole
     match problem["type"]:
         case "extra_forbidden":
-            return f"{field}: unknown field; leave it out, or put it into data"
+            return f"{field}: unknown field; leave it out" + (
+                ", or put it into data" if whole == "event" else ""
+            )
         case "missing":
             return f"{field}: required"
         case _:

@@ -20,6 +20,7 @@ from api.http.authentication import Credential, credential_of
 from api.live.feeds import Feeds
 from api.live.subscribers import Ending, Subscriber
 from schema.errors import Denied, Invalid, Overloaded, Unavailable, WeirError
+from schema.events import first_problem
 from schema.settings import ApiSettings
 
 log = structlog.get_logger(__name__)
@@ -130,9 +131,7 @@ class _Conversation:
             try:
                 await self._heed(Message.model_validate_json(said.data))
             except ValidationError as error:
-                first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-                place = ".".join(str(part) for part in first["loc"]) or "message"
-                self._feeds.end(self._subscriber, Ending.INVALID, f"{place}: {first['msg']}")
+                self._feeds.end(self._subscriber, Ending.INVALID, first_problem(error, "message"))
             except Invalid as error:
                 self._feeds.end(self._subscriber, Ending.INVALID, error.message)
             except Denied as error:

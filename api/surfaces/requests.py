@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from api.http.bodies import Allowance, BodyLimits, media_type, parse_json, read_body
 from schema.errors import Invalid
+from schema.events import first_problem
 from schema.settings import ApiSettings
 
 M = TypeVar("M", bound=BaseModel)
@@ -74,6 +75,4 @@ def checked(model: type[M], given: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "body"
-        raise Invalid(f"{place}: {first['msg']}") from None
+        raise Invalid(first_problem(error, "body")) from None

@@ -36,7 +36,7 @@ async def test_who_follows_a_bucket(world: World, column: Column) -> None:
         for caller in column.callers:
             ours = await outcome(session, world, caller, world.cast.ours.public_id)
             theirs = await outcome(session, world, caller, world.cast.theirs.public_id)
-            expected = {"401": "401", "403": REFUSED, "ok": "action: Field required"}[cell]
+            expected = {"401": "401", "403": REFUSED, "ok": "action: required"}[cell]
             assert (caller, ours) == (caller, expected)
             if not superuser:
                 expected = "401" if cell == "401" else REFUSED
