@@ -83,14 +83,20 @@ def doctor() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    *,
+    chunk_hours: Annotated[
+        int | None,
+        typer.Option(help="Hours that new chunks of events span: a divisor of 24."),
+    ] = None,
+) -> None:
     """Bring the database to the newest revision.
 
     WEIR_DATABASE_DSN says which; without it, the running local one.
     """
     from deploy.cli.database import show_migration
 
-    raise typer.Exit(show_migration())
+    raise typer.Exit(show_migration(chunk_hours))
 
 
 @app.command()

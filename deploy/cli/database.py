@@ -25,15 +25,17 @@ def meant_dsn() -> str:
     return state.database_dsn
 
 
-def show_migration() -> int:
+def show_migration(chunk_hours: int | None) -> int:
     """`weir migrate`: bring it to the newest revision and say what was done."""
     # Alembic is slow to import, and only this command needs it.
     from deploy.local.preparation import migrated
 
-    report = migrated(meant_dsn())
+    report = migrated(meant_dsn(), chunk_hours=chunk_hours)
     before = report.revision_before or "nothing"
     if report.revision_before == report.revision_after:
         print(f"the database is at revision {before} already ({report.edition} edition)")
     else:
         print(f"migrated from {before} to revision {report.revision_after} ({report.edition} edition)")
+    if chunk_hours is not None:
+        print(f"new chunks of events span {chunk_hours} h")
     return 0

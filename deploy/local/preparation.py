@@ -21,7 +21,7 @@ from api.tenancy.administration import (
 )
 from deploy.local.credentials import read_first_run, write_first_run
 from schema.errors import Unavailable
-from schema.migrations.migrate import MigrationReport, upgrade
+from schema.migrations.migrate import MigrationReport, set_chunk_hours, upgrade
 from schema.settings import KafkaSettings
 from schema.topics import ensure_topics
 
@@ -47,17 +47,21 @@ def make_topics(bootstrap: str) -> None:
     asyncio.run(ensure_topics(KafkaSettings(kafka_bootstrap=bootstrap)))
 
 
-def migrated(dsn: str) -> MigrationReport:
-    """Bring a database to the newest revision.
+def migrated(dsn: str, *, chunk_hours: int | None = None) -> MigrationReport:
+    """Bring a database to the newest revision; if given, new chunks of events span so many hours.
 
     Raises:
+        Invalid: no chunk can span that.
         Unavailable: it cannot be reached, or refuses (no TimescaleDB, no right); the message is the server's.
     """
     try:
-        return upgrade(dsn)
+        report = upgrade(dsn)
+        if chunk_hours is not None:
+            set_chunk_hours(dsn, chunk_hours)
     except (SQLAlchemyError, psycopg.Error) as error:
         said = str(getattr(error, "orig", error)).strip().splitlines()
         raise Unavailable(f"database: {said[0] if said else type(error).__name__}") from error
+    return report
 
 
 def make_tenancy(dsn: str, home: Path) -> Tenancy:

@@ -19,11 +19,13 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from schema.errors import Unavailable
+from schema.errors import Invalid, Unavailable
 from schema.tables import LOCK_MIGRATION
 
 HERE = Path(__file__).parent
 LOCK_TIMEOUT_SECONDS = 60
+# Retention drops whole days, so a day has to be a whole number of chunks.
+HOURS_OF_A_DAY = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,24 @@ def upgrade(dsn: str) -> MigrationReport:
         raise Unavailable(f"database: {error.orig}") from error
     finally:
         engine.dispose()
+
+
+def set_chunk_hours(dsn: str, hours: int) -> None:
+    """Let new chunks of ``events`` span so many hours; those that are there stay as they are.
+
+    Raises Invalid when a day is no multiple of it, Unavailable when the database cannot be reached.
+    """
+    if hours < 1 or HOURS_OF_A_DAY % hours:
+        raise Invalid(
+            f"--chunk-hours: {hours} is no divisor of {HOURS_OF_A_DAY}; try 1, 2, 3, 4, 6, 8, 12 or 24"
+        )
+    try:
+        with psycopg.connect(dsn, connect_timeout=10) as connection:
+            connection.execute(
+                "SELECT set_chunk_time_interval('events', make_interval(hours => %s))", [hours]
+            )
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"database: {error}") from error
 
 
 def newest_revision() -> str:

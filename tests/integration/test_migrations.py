@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import psycopg
+import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
-from schema.migrations.migrate import configured, newest_revision, upgrade
+from schema.errors import Invalid
+from schema.migrations.migrate import configured, newest_revision, set_chunk_hours, upgrade
 from tests.support import databases
 
 # Everything that a migration makes: columns, indexes, constraints, rights, views, and what TimescaleDB knows.
@@ -85,6 +88,18 @@ def test_migrating_again_changes_nothing(empty_database_dsn: str) -> None:
     assert (first.revision_before, second.revision_before) == (None, newest_revision())
     assert first.edition == second.edition
     assert catalogue(empty_database_dsn) == before
+
+
+def test_chunks_of_less_than_a_day(database_dsn: str) -> None:
+    """They are a divisor of a day, and stay as they are when the database is migrated again."""
+    for hours in (0, 5, 25, 48):
+        with pytest.raises(Invalid, match="--chunk-hours"):
+            set_chunk_hours(database_dsn, hours)
+    set_chunk_hours(database_dsn, 6)
+    upgrade(database_dsn)
+    spans = {name: span for name, column, span in catalogue(database_dsn)["hypertables"] if span is not None}
+    assert spans["events"] == timedelta(hours=6)
+    assert spans["node_reports"] > timedelta(hours=6)
 
 
 async def test_migrating_at_the_same_time(empty_database_dsn: str) -> None:

@@ -17,6 +17,7 @@ from ingest.writer.process import main
 from ingest.writer.store import Outcome
 from schema.connections import Duty, open_connection
 from schema.metrics import WriterMetrics
+from schema.migrations.migrate import set_chunk_hours
 from schema.records import encode_labels
 from schema.tables import LOCK_MAINTENANCE, LOCK_RAW_FLOOR
 from tests.support import oracle
@@ -25,6 +26,9 @@ from tests.support.stored import Stored, stored_in
 
 AT_MS = 1_750_000_000_000
 NAMES = ("boot", "sale")
+_LONGEST_CHUNK = """
+SELECT max(range_end - range_start) FROM timescaledb_information.chunks WHERE hypertable_name = 'events'
+"""
 
 
 async def write(stored: Stored, bucket_id: str, *tails: bytes, name: str = "boot") -> Outcome:
@@ -49,11 +53,16 @@ async def counts(stored: Stored) -> dict[str, dict[tuple[int, datetime, str], in
     return found
 
 
-async def test_retention_drops_rows_and_leaves_their_counts(stored: Stored, bucket_id: str) -> None:
+@pytest.mark.parametrize("chunk_hours", [24, 3])
+async def test_retention_drops_rows_and_leaves_their_counts(
+    stored: Stored, bucket_id: str, database_dsn: str, chunk_hours: int
+) -> None:
+    set_chunk_hours(database_dsn, chunk_hours)
     at = now()
     for name in NAMES:
         tails = [event(f"{name}-{n}", at - n * 3 * HOUR, device=f"d{n % 2 or ''}") for n in range(60)]
         await write(stored, bucket_id, *tails, name=name)
+    assert await stored.maintenance.fetchval(_LONGEST_CHUNK) == timedelta(hours=chunk_hours)
     await stored.maintain()
     # Late rows that no refresh has seen yet are counted too before their chunk goes.
     await write(stored, bucket_id, *[event(f"late-{n}", at - n * DAY - 7, device="d1") for n in range(3, 7)])
