@@ -99,7 +99,7 @@ def test_chunks_of_less_than_a_day(database_dsn: str) -> None:
     upgrade(database_dsn)
     spans = {name: span for name, column, span in catalogue(database_dsn)["hypertables"] if span is not None}
     assert spans["events"] == timedelta(hours=6)
-    assert spans["node_reports"] > timedelta(hours=6)
+    assert spans["node_reports"] != timedelta(hours=6)
 
 
 async def test_migrating_at_the_same_time(empty_database_dsn: str) -> None:
