@@ -48,6 +48,10 @@ def bench(
     only: Annotated[str, typer.Option(help=f"Parts, with commas: {', '.join(PARTS)}.")] = "",
     scale: Annotated[str, typer.Option(help="quick, full (5 million events) or smoke.")] = "quick",
     events: Annotated[int | None, typer.Option(min=1000, help="Events of the memory part.")] = None,
+    stored: Annotated[
+        int | None,
+        typer.Option(min=10_000, help="Growth: this one point of the axis of events stored before, alone."),
+    ] = None,
     kafka: Annotated[
         str | None, typer.Option(envvar=servers.KAFKA_VARIABLE, help="Bootstrap of a given Kafka.")
     ] = None,
@@ -68,6 +72,8 @@ def bench(
     if scale not in SCALES:
         raise typer.BadParameter(f"no such scale: {scale}; there are {', '.join(SCALES)}")
     chosen = SCALES[scale] if events is None else replace(SCALES[scale], memory_events=events)
+    if stored is not None:
+        chosen = replace(chosen, growth_stored=(stored,), growth_axes=False)
     settings = dict(pair.split("=", 1) for pair in setting or [])
     raise typer.Exit(_run(wanted, chosen, settings, kafka, database, output, strict=strict))
 

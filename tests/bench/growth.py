@@ -49,6 +49,8 @@ def points(scale: Scale) -> list[Point]:
     some_devices = replace(Shape(), devices=1000, devices_of_request=1000, templates=100)
     few_devices = replace(some_devices, devices=10)
     found = [Point("stored", stored, stored=stored) for stored in scale.growth_stored]
+    if not scale.growth_axes:
+        return found
     found += [Point("repeats", share, replace(Shape(), repeats=share)) for share in (0.01, 0.1)]
     found += [Point("devices", shape.devices, shape) for shape in (few_devices, some_devices, many_devices)]
     found += [

@@ -86,7 +86,6 @@ def cost(figures: Figures) -> list[str]:
 
 def growth(figures: Figures) -> list[str]:
     """Every point of every axis."""
-    wanted = [figure for title, figure in figures.items() if title.startswith("growth: ")]
     return _table(
         ("", *_PROCESSES, "together", "events/s", "gateways, writers: resident MiB"),
         [
@@ -96,9 +95,16 @@ def growth(figures: Figures) -> list[str]:
                 f"{figure['rate']['median']:,.0f}",
                 f"{figure['facts']['gateway_mib']:.0f}, {figure['facts']['writer_mib']:.0f}",
             )
-            for figure in wanted
+            for figure in growth_points(figures)
         ],
     )
+
+
+def growth_points(figures: Figures) -> list[dict[str, Any]]:
+    """The points of the growth part: axis after axis as they come, each by its places."""
+    points = [figure for title, figure in figures.items() if title.startswith("growth: ")]
+    axes = list(dict.fromkeys(point["facts"]["axis"] for point in points))
+    return sorted(points, key=lambda point: (axes.index(point["facts"]["axis"]), point["facts"]["place"]))
 
 
 def disk(figures: Figures) -> list[str]:
@@ -136,14 +142,15 @@ def memory(figures: Figures) -> list[str]:
 
 
 def sizing(figures: Figures) -> list[str]:
-    """From events a second to processes, partitions and disk."""
+    """From events a second to processes, partitions and disk; at the cost with most events stored before."""
     way = figures.get("HTTP to visible ÷ raw COPY")
     stored = next(
         (f for title, f in figures.items() if title.startswith("disk: bytes an event, apache")), None
     )
     if way is None or stored is None:
         return []
-    used = way["cpu_us"]
+    grown = [point for point in growth_points(figures) if point["facts"]["axis"] == "stored"]
+    used = (grown[-1] if grown else way)["cpu_us"]
     lines = []
     for rate in _EVENTS_A_SECOND:
         cells = max(1, -(-rate // CELL_EVENTS_A_SECOND))

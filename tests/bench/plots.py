@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import matplotlib as mpl
-import orjson
 import typer
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-_Figures = dict[str, dict[str, Any]]
+from tests.bench.pages import Figures, growth_points, read
+
 _COLOURS = {"gateway": "#4477aa", "broker": "#ccbb44", "writer": "#228833", "database": "#aa3377"}
 _DISK_PARTS = ("rows", "events_identity", "events_name", "events_device", "rollups")
 _DISK_COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#aa3377")
@@ -32,14 +32,7 @@ _STYLE = {
 }
 
 
-def read(paths: list[Path]) -> _Figures:
-    """Figures by title."""
-    return {
-        figure["title"]: figure for path in paths for figure in orjson.loads(path.read_bytes())["figures"]
-    }
-
-
-def goals(figures: _Figures) -> Any:
+def goals(figures: Figures) -> Any:
     """Each figure with a goal, as a share of its aim; the must beside it."""
     wanted = [figure for figure in figures.values() if figure["aim"] is not None]
     if not wanted:
@@ -58,9 +51,9 @@ def goals(figures: _Figures) -> Any:
     return drawing
 
 
-def growth(figures: _Figures) -> Any:
+def growth(figures: Figures) -> Any:
     """CPU microseconds an event by process, at every point of every axis."""
-    wanted = [figure for title, figure in figures.items() if title.startswith("growth: ")]
+    wanted = growth_points(figures)
     if not wanted:
         return None
     drawing, axes = plt.subplots(figsize=(7.5, 0.3 * len(wanted) + 1.2))
@@ -78,7 +71,7 @@ def growth(figures: _Figures) -> Any:
     return drawing
 
 
-def disk(figures: _Figures) -> Any:
+def disk(figures: Figures) -> Any:
     """Bytes an event by what they are spent on."""
     wanted = [figure for title, figure in figures.items() if title.startswith("disk: ")]
     if not wanted:

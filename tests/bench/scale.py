@@ -10,8 +10,8 @@ class Scale:
     """``rounds``: measurements of each kind, up to ``most_rounds`` while canaries say that some are
     worthless.
 
-    ``side_rounds``: of figures that no goal hangs on; 0: those are left out. Events are those of one
-    measurement unless said otherwise.
+    ``side_rounds``: of figures that no goal hangs on; 0: those are left out. ``growth_axes``: whether to
+    grow in anything but events stored before. Events are those of one measurement unless said otherwise.
     """
 
     rounds: int
@@ -37,6 +37,7 @@ class Scale:
     growth_events: int
     growth_rounds: int
     growth_stored: tuple[int, ...]
+    growth_axes: bool
     disk_events: int
 
 
@@ -64,6 +65,7 @@ QUICK = Scale(
     growth_events=100_000,
     growth_rounds=3,
     growth_stored=(10_000, 1_000_000),
+    growth_axes=True,
     disk_events=200_000,
 )
 FULL = Scale(
@@ -90,6 +92,7 @@ FULL = Scale(
     growth_events=200_000,
     growth_rounds=5,
     growth_stored=(10_000, 1_000_000, 20_000_000),
+    growth_axes=True,
     disk_events=200_000,
 )
 SMOKE = Scale(
@@ -116,5 +119,6 @@ SMOKE = Scale(
     growth_events=4_000,
     growth_rounds=1,
     growth_stored=(2_000,),
+    growth_axes=True,
     disk_events=4_000,
 )

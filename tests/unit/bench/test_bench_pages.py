@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.pages import CELL_EVENTS_A_SECOND, CORE_SHARE, TABLES, filled
+from tests.bench.pages import CELL_EVENTS_A_SECOND, CORE_SHARE, TABLES, filled, growth_points
 
 CPU = {"gateway": 4.0, "broker": 2.0, "writer": 3.0, "database": 12.0}
 
@@ -62,3 +62,29 @@ def test_sizing_is_the_arithmetic_that_the_page_tells() -> None:
     assert float(broker) == pytest.approx(a_cell * 2 / 1e6 / CORE_SHARE, abs=0.05)
     assert float(day.replace(",", "")) == pytest.approx(a_cell * 500 * 86_400 / 1e9, abs=0.05)
     assert float(log) == pytest.approx(a_cell * 660 / 1e6, abs=0.05)
+
+
+def point(axis: str, place: float, **cpu: float) -> dict[str, Any]:
+    return figure(
+        f"growth: {axis} {place:,g}", sum(cpu.values()), facts={"axis": axis, "place": place}, cpu_us=cpu
+    )
+
+
+def test_points_of_several_files_stand_by_axis_and_place() -> None:
+    points = [point("stored", 10, **CPU), point("devices", 5, **CPU), point("stored", 5, **CPU)]
+    found = growth_points({one["title"]: one for one in points})
+    assert [(one["facts"]["axis"], one["facts"]["place"]) for one in found] == [
+        ("stored", 5),
+        ("stored", 10),
+        ("devices", 5),
+    ]
+
+
+def test_sizing_takes_the_cost_with_most_events_stored_before() -> None:
+    few, many = point("stored", 10, **CPU), point("stored", 20, **{**CPU, "database": 24.0})
+    lines = []
+    for points in ([few], [few, many], [many, few]):
+        found = TABLES["sizing"]({**FIGURES, **{one["title"]: one for one in points}})
+        lines += [line for line in found if line.startswith("| 50,000 |")]
+    assert lines[1] == lines[2] != lines[0]
+    assert float(lines[1].split(" | ")[5]) == pytest.approx(50_000 * 24 / 1e6 / CORE_SHARE, abs=0.05)
