@@ -15,7 +15,7 @@ from aiohttp import web
 from pydantic import Field, StringConstraints
 
 from api.http.authentication import credential_of, identify
-from api.surfaces.requests import Body, Inbox, Storable, checked
+from api.surfaces.requests import MAIL_ADDRESS, Body, Inbox, Storable, checked
 from api.tenancy.accounts import Accounts
 from api.tenancy.attempts import Attempts
 from api.tenancy.tokens import Tokens, TokenStore
@@ -26,7 +26,7 @@ from schema.settings import ApiSettings
 
 PREFIX = "/api/oauth"
 
-Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"), Storable]
+Email = Annotated[str, StringConstraints(max_length=254, pattern=MAIL_ADDRESS), Storable]
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
 Password = Annotated[str, StringConstraints(min_length=1, max_length=1024), Storable]

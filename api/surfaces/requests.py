@@ -21,6 +21,16 @@ from schema.settings import ApiSettings
 M = TypeVar("M", bound=BaseModel)
 _MAX_FIELDS = 100
 
+# Forms of texts, as patterns: a model says them to machines, a refusal in words.
+MAIL_ADDRESS = r"^[^@\s]+@[^@\s]+$"
+WEB_ADDRESS = r"^(https?://\S+)?$"
+OBJECT_ID = r"^[0-9a-f]{24}$"
+_FORMS = {
+    MAIL_ADDRESS: "a mail address, like ada@example.com",
+    WEB_ADDRESS: "an address that begins with http:// or https://",
+    OBJECT_ID: "an id of 24 hexadecimal digits",
+}
+
 
 def _storable(text: str) -> str:
     if "\0" in text:
@@ -75,4 +85,7 @@ def checked(model: type[M], given: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(given)
     except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        if form := _FORMS.get(problem.get("ctx", {}).get("pattern", "")):
+            raise Invalid(f"{'.'.join(map(str, problem['loc']))}: must be {form}") from None
         raise Invalid(first_problem(error, "body")) from None

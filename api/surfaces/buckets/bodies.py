@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from api.surfaces.requests import Body, Storable, Text
+from api.surfaces.requests import MAIL_ADDRESS, OBJECT_ID, WEB_ADDRESS, Body, Storable, Text
 from api.tenancy.billing import Subscription
 from api.tenancy.buckets import Bucket
 from api.tenancy.invitations import Invitation
@@ -23,10 +23,8 @@ MAX_OBJECT_BYTES = 64 * 1024
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
 Comment = Annotated[str, StringConstraints(max_length=10_000), Storable]
-Url = Annotated[str, StringConstraints(max_length=2000, pattern=r"^(https?://\S+)?$"), Storable]
-Email = Annotated[
-    Text, StringConstraints(strip_whitespace=True, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")
-]
+Url = Annotated[str, StringConstraints(max_length=2000, pattern=WEB_ADDRESS), Storable]
+Email = Annotated[Text, StringConstraints(strip_whitespace=True, max_length=254, pattern=MAIL_ADDRESS)]
 
 
 def _notification(value: Any) -> Any:
@@ -40,7 +38,7 @@ class NewBucket(Body):
     name: Name
     comment: Comment | None = None
     app_url: Url | None = None
-    workspace_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")] | None = None
+    workspace_id: Annotated[str, StringConstraints(pattern=OBJECT_ID)] | None = None
 
 
 class ChangedBucket(Body):
