@@ -197,6 +197,7 @@ async function followBucket() {
 }
 
 function follow(publicId, door, attempt = 0) {
+  const followed = place.bucket;
   const feed = new WebSocket(`${door.replace(/^http/, "ws")}/primus?token=${encodeURIComponent(place.token)}`);
   feed.addEventListener("open", () => {
     attempt = 0;
@@ -204,11 +205,11 @@ function follow(publicId, door, attempt = 0) {
   });
   feed.addEventListener("message", (message) => {
     const [, told] = JSON.parse(message.data).data;
-    if (EVENT_KEY in told) shownSoon(told[EVENT_KEY]);
+    if (EVENT_KEY in told && place.bucket === followed) shownSoon(told[EVENT_KEY]);
   });
   feed.addEventListener("close", (closed) => {
     // A refusal is told in words and final; whatever else ends a connection is over soon.
-    if (closed.code === REFUSED || $("live").hidden) return;
+    if (closed.code === REFUSED || $("live").hidden || place.bucket !== followed) return;
     const delay = RECONNECT_MS[Math.min(attempt, RECONNECT_MS.length - 1)];
     setTimeout(() => follow(publicId, door, attempt + 1), delay);
   });
@@ -238,6 +239,10 @@ function turnedAway(why) {
 function begin() {
   sessionStorage.setItem("watch", JSON.stringify(place));
   $("bucket").textContent = place.bucket;
+  // Of another bucket that was watched before, nothing stays.
+  $("events").replaceChildren();
+  names = [];
+  namesAt = 0;
   $("door").hidden = true;
   $("live").hidden = false;
   $("windows").replaceChildren(
