@@ -288,6 +288,9 @@ class LiveSettings(SettingsGroup):
     live_connections: int = Field(
         2_000, ge=1, description="Subscribers that one process holds at one time; a further one is dropped."
     )
+    live_caller_connections: int = Field(
+        100, ge=1, description="Subscribers of one user, or of one key that is nobody's, in one process."
+    )
     live_subscriptions: int = Field(50, ge=1, description="Buckets that one subscriber follows at most.")
     live_message_bytes: int = Field(16 * KIB, ge=1 * KIB, description="A subscriber's message at most.")
     live_queue_bytes: int = Field(

@@ -16,7 +16,7 @@ from contextlib import suppress
 import structlog
 
 from api.http.authentication import Credential
-from api.live.rights import Rights
+from api.live.rights import RightsQuery
 from api.live.subscribers import Ending, Subscriber, Subscribers, Subscription
 from api.live.tail import Tail
 from schema.connections import Pool
@@ -45,7 +45,7 @@ class Feeds:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._rights = Rights(pool, settings.kafka_events_topic, settings.database_connect_seconds)
+        self._rights = RightsQuery(pool, settings.kafka_events_topic, settings.database_connect_seconds)
         self._questions = asyncio.Semaphore(_QUESTIONS)
         self._subscribers = Subscribers(
             clock, settings.live_queue_bytes, settings.live_all_queues_bytes, metrics
@@ -55,20 +55,24 @@ class Feeds:
         self._endings: set[asyncio.Task[None]] = set()
         self._draining = False
 
-    async def check(self, credential: Credential) -> None:
-        """Raises Denied (401) when the credential does not stand, Unavailable."""
-        await self._rights.of(credential, ())
+    async def caller(self, credential: Credential) -> str:
+        """Whose credential it is. Raises Denied (401) when it does not stand, Unavailable."""
+        return (await self._rights.of(credential, ())).caller
 
-    async def open(self, credential: Credential) -> Subscriber:
+    async def open(self, credential: Credential, caller: str) -> Subscriber:
         """A subscriber without subscriptions; from now on nothing that is accepted escapes the feed.
 
-        Whoever opened it calls ``leave``. Raises Overloaded.
+        Whoever opened it calls ``leave``. Raises Invalid (429: the caller has too many), Overloaded.
         """
+        most = self._settings.live_caller_connections
+        if sum(other.caller == caller for other in self._subscribers.all()) >= most:
+            self._metrics.shed.labels("caller").inc()
+            raise Invalid(f"at most {most} live connections of one caller; close some", status=429)
         if self._draining or len(self._subscribers) >= self._settings.live_connections:
             reason = "draining" if self._draining else "full"
             self._metrics.shed.labels(reason).inc()
             raise Overloaded("this process takes no further subscriber; connect again")
-        subscriber = Subscriber(credential, self._clock(), self._subscribers.waiting)
+        subscriber = Subscriber(credential, caller, self._clock(), self._subscribers.waiting)
         self._subscribers.add(subscriber)
         try:
             with suppress(TimeoutError):
@@ -93,7 +97,7 @@ class Feeds:
             if len(subscriber.subscriptions) >= self._settings.live_subscriptions:
                 raise Invalid(f"at most {self._settings.live_subscriptions} buckets for one connection")
             async with self._questions:
-                found = await self._rights.of(subscriber.credential, [public_id])
+                found = (await self._rights.of(subscriber.credential, [public_id])).followed
             if public_id not in found:
                 raise Denied("no bucket of this public id that may be read", status=404)
             followed = found[public_id]
@@ -180,7 +184,7 @@ class Feeds:
         asked_at, public_ids = self._clock(), list(subscriber.subscriptions)
         try:
             async with self._questions:
-                found = await self._rights.of(subscriber.credential, public_ids)
+                found = (await self._rights.of(subscriber.credential, public_ids)).followed
         except Denied as error:
             self.end(subscriber, Ending.DENIED, error.message)
             return

@@ -57,7 +57,19 @@ class Followed:
     fences: Mapping[int, int]
 
 
+@dataclass(frozen=True, slots=True)
 class Rights:
+    """What a credential that stands may do here.
+
+    ``caller``: whose connections count together: the user's, or those of a key that belongs to no user.
+    ``followed``: by public id; a bucket that is not there looks like a foreign one, and is missing.
+    """
+
+    caller: str
+    followed: Mapping[str, Followed]
+
+
+class RightsQuery:
     """Asks the database."""
 
     def __init__(self, pool: Pool, topic: str, acquire_seconds: float) -> None:
@@ -65,8 +77,8 @@ class Rights:
         self._topic = topic
         self._acquire_seconds = acquire_seconds
 
-    async def of(self, credential: Credential, public_ids: Sequence[str]) -> dict[str, Followed]:
-        """The buckets among ``public_ids`` that may be read; one that is not there looks like a foreign one.
+    async def of(self, credential: Credential, public_ids: Sequence[str]) -> Rights:
+        """Which of the buckets ``public_ids`` may be read.
 
         Raises Denied (401) when the credential does not stand, Unavailable.
         """
@@ -79,7 +91,8 @@ class Rights:
             rows = [dict(row) for row in found if same_digest(row["secret_sha256"], digest)]
         if not rows:
             raise Denied("the access token or API key is unknown or revoked", status=401)
-        return followed(rows)
+        caller = rows[0]["user_id"] or secret_digest(credential.secret).hex()
+        return Rights(caller, followed(rows))
 
 
 def followed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Followed]:

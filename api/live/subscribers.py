@@ -71,8 +71,9 @@ class Waiting:
 class Subscriber:
     """One connection: what it follows, and the frames that wait for it."""
 
-    def __init__(self, credential: Credential, confirmed_at: float, waiting: Waiting) -> None:
+    def __init__(self, credential: Credential, caller: str, confirmed_at: float, waiting: Waiting) -> None:
         self.credential = credential
+        self.caller = caller
         self.confirmed_at = confirmed_at
         self.subscriptions: dict[str, Subscription] = {}
         self.queued_bytes = 0

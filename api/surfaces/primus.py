@@ -60,7 +60,10 @@ class Primus:
         app.router.add_get(PATH, self.answer, allow_head=False)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Hold one connection until it ends. Raises Denied (401), Invalid (426), Overloaded, Unavailable."""
+        """Hold one connection until it ends.
+
+        Raises Denied (401), Invalid (426; 429 for one caller's too many), Overloaded, Unavailable.
+        """
         socket = web.WebSocketResponse(
             timeout=_CLOSE_SECONDS,
             heartbeat=_HEARTBEAT_SECONDS,
@@ -71,10 +74,10 @@ class Primus:
         upgrade = socket.can_prepare(request).ok
         try:
             credential = _credential(request.query, request.headers)
-            await self._feeds.check(credential)
+            caller = await self._feeds.caller(credential)
             if not upgrade:
                 raise Invalid("a WebSocket is opened here, and nothing else", status=426)
-            subscriber = await self._feeds.open(credential)
+            subscriber = await self._feeds.open(credential, caller)
         except (Overloaded, Unavailable):
             # Any answer but a 101 is the end of it for these clients; a lost connection is not.
             if upgrade:

@@ -16,12 +16,13 @@ import psycopg
 import pytest
 
 from api.http.authentication import Credential
-from api.live.rights import Rights
+from api.live.rights import RightsQuery
 from api.tenancy.administration import administration, create_access_token, create_refresh_token
 from schema.connections import Duty, close_pool, open_pool
 from schema.settings import DatabaseSettings
 from schema.topics import ensure_topics
 from tests.support.api_door import UNAUTHORIZED, Door, api_door
+from tests.support.bounds import AT_AND_ABOVE
 from tests.support.followers import Follower, following, public_ids, token_of
 from tests.support.proxy import proxy_before
 from tests.support.records import Topic, event, events, record, report, reports, topic_of
@@ -76,6 +77,7 @@ async def scene(kafka_bootstrap: str, database_dsn: str, topics: TopicNames) -> 
                 kafka_events_topic=topics.events,
                 live_confirm_seconds=CONFIRM_SECONDS,
                 live_connections=30,
+                live_caller_connections=29,
                 live_subscriptions=2,
                 live_message_bytes=2048,
                 live_queue_bytes=256 * 1024,
@@ -211,9 +213,10 @@ async def test_what_was_deleted_is_fenced(scene: Scene) -> None:
     assert answer.status == 200
     pool = await open_pool(DatabaseSettings(database_dsn=scene.dsn), Duty.API)
     try:
-        rights = Rights(pool, scene.topic.settings.kafka_events_topic, 5)
+        rights = RightsQuery(pool, scene.topic.settings.kafka_events_topic, 5)
         credential = Credential(token_of(scene.door, "owner"), is_key=False)
-        found = await rights.of(credential, [scene.public["first"], scene.public["theirs"], "\0"])
+        asked = [scene.public["first"], scene.public["theirs"], "\0"]
+        found = (await rights.of(credential, asked)).followed
     finally:
         await close_pool(pool, 1)
     assert list(found) == [scene.public["first"]]
@@ -306,15 +309,43 @@ async def test_bounds_of_a_connection(scene: Scene) -> None:
     assert await other.ids(1) == ["e1"]
 
 
-async def test_a_full_process_drops_the_connection(scene: Scene) -> None:
+@AT_AND_ABOVE
+async def test_a_full_process_drops_the_connection(scene: Scene, beyond: int) -> None:
     """No status at all: any would be the end of it for the client library. No upgrade: an answer."""
-    for _ in range(30):
-        await scene.follower("owner", None)
+    for who in ["owner"] * 29 + ["root"]:
+        await scene.follower(who, None)
+    assert await scene.metric('weir_live_shed_total{reason="full"}') == 0
+    if not beyond:
+        return
     with pytest.raises(aiohttp.ClientConnectionError):
-        await scene.follower("owner", None)
+        await scene.follower("root", None)
+    # The client asks once more by itself where a connection is lost without an answer.
     assert await scene.metric('weir_live_shed_total{reason="full"}') >= 1
     assert (await scene.door.ask("GET", "/primus")).status == 426
     assert (await scene.door.ask("GET", "/primus", who="nobody")).status == 401
+
+
+@AT_AND_ABOVE
+async def test_one_caller_does_not_take_every_connection(scene: Scene, beyond: int) -> None:
+    """However many sessions: the next one is told so, while others still get in; one that ends makes room."""
+    followers = [await scene.follower("owner", None) for _ in range(29)]
+    assert await scene.metric('weir_live_shed_total{reason="caller"}') == 0
+    if not beyond:
+        return
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await scene.follower("owner", None)
+    assert refused.value.status == 429
+    assert await scene.metric('weir_live_shed_total{reason="caller"}') == 1
+    await scene.follower("root", None)
+    await followers[0].socket.close()
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await scene.follower("owner", None)
+            except aiohttp.WSServerHandshakeError:
+                await asyncio.sleep(0.1)
+            else:
+                break
 
 
 async def test_without_kafka_the_feed_is_paused_and_says_so(database_dsn: str) -> None:

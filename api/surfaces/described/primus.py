@@ -22,7 +22,7 @@ OPERATIONS = (
         PATH,
         TAG,
         "A WebSocket that events come over as they are accepted",
-        {101: Answer("It is open."), **PROBLEM.refusals(401, 426)},
+        {101: Answer("It is open."), **PROBLEM.refusals(401, 426, 429)},
         _MESSAGES,
         parameters=(
             Parameter(

@@ -24,7 +24,7 @@ class Scene:
         self.all = Subscribers(lambda: self.now, queue_bytes, all_queues_bytes, LiveMetrics(self.registry))
 
     def new(self) -> Subscriber:
-        subscriber = Subscriber(Credential("secret", is_key=False), self.now, self.all.waiting)
+        subscriber = Subscriber(Credential("secret", is_key=False), "caller", self.now, self.all.waiting)
         self.all.add(subscriber)
         return subscriber
 
