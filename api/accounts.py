@@ -67,7 +67,14 @@ def add_account_routes(
     OAuth(settings, pool, tokens, Accounts(settings, pool, passwords, tokens, outbox), inbox).add_routes(app)
     Metadata(access, reader, metrics).add_routes(app)
     People(access, members, Attempts(settings.invitations_per_minute, time.monotonic)).add_routes(app)
-    billing = Billing(pool, buckets, payment, acquire_seconds=acquire_seconds)
+    billing = Billing(
+        pool,
+        buckets,
+        payment,
+        # A session of this pool may idle in its transaction for as long as a request may take to arrive.
+        payment_seconds=settings.request_seconds / 2,
+        acquire_seconds=acquire_seconds,
+    )
     PlanCalls(access, billing).add_routes(app)
     made = Attempts(settings.keys_per_minute, time.monotonic)
     KeyCalls(settings, pool, inbox, KeyStore(pool, acquire_seconds=acquire_seconds), made).add_routes(app)

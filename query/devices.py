@@ -17,6 +17,7 @@ from query.plan import Plan
 from query.request import Filters, Range, Scope
 from query.sql import Arguments, Statement, where_clause
 
+# Names of events that are counted of one device.
 MAX_NAMES = 1000
 
 _REGISTERED = """
@@ -45,10 +46,22 @@ async def known_devices(
     return [_device(row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How many events of each name are stored of a device.
+
+    ``complete``: False when there are more names than ``MAX_NAMES``. ``left_out``: what nothing can answer.
+    """
+
+    events: dict[str, int]
+    complete: bool
+    left_out: tuple[Range, ...]
+
+
 async def known_device(
     connection: AnyConnection, scope: Scope, bucket_id: str, device: str
-) -> tuple[Device, dict[str, int]] | None:
-    """A device, and how many events of each name are stored of it (1000 names at most); None: unknown."""
+) -> tuple[Device, Sent] | None:
+    """A device, and what is stored of it; None: unknown."""
     rows = await fetch(connection, Statement(_REGISTERED, (bucket_id, device)))
     filters = Filters(device=device)
     way = await planned(connection, Range().seen_by(scope), None, filters.dimensions)
@@ -56,7 +69,8 @@ async def known_device(
     if not rows and not counts:
         return None
     found = _device(rows[0]) if rows else Device(device, "", "{}", None, None)
-    return found, {row["name"]: row["y"] for row in counts}
+    events = {row["name"]: row["y"] for row in counts[:MAX_NAMES]}
+    return found, Sent(events, complete=len(counts) <= MAX_NAMES, left_out=way.left_out)
 
 
 def list_statement(scope: Scope, way: Plan, bucket_id: str, after: str, limit: int) -> Statement:
@@ -94,7 +108,7 @@ ORDER BY number
 
 
 def counts_statement(scope: Scope, way: Plan, filters: Filters) -> Statement:
-    """Rows (name, y), by name."""
+    """Rows (name, y), by name: one more than are counted, where there are more."""
     arguments = Arguments()
     parts = []
     for piece in way.slices:
@@ -107,7 +121,8 @@ def counts_statement(scope: Scope, way: Plan, filters: Filters) -> Statement:
     text = f"""
 SELECT name, sum(y)::bigint AS y FROM (
 {counted}
-) AS counted GROUP BY name HAVING sum(y) > 0 ORDER BY name COLLATE "C" LIMIT {arguments(MAX_NAMES, "bigint")}
+) AS counted GROUP BY name HAVING sum(y) > 0 ORDER BY name COLLATE "C"
+LIMIT {arguments(MAX_NAMES + 1, "bigint")}
 """
     return Statement(text, tuple(arguments.values))
 

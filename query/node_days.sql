@@ -1,17 +1,17 @@
 -- The nodes of a bucket on one UTC day, by host and ip. A report holds until the node's next one, for at most three
 -- of its intervals; then the node is OFFLINE. $1: bucket id, $2: start of the day, $3: its end, or now if that is
--- earlier, $4: reports up to here are too old for a node to be listed.
+-- earlier, $4: reports up to here are too old for a node to be listed, $5: so many nodes are looked at.
 -- Innermost: the report that holds from before the day, and those of the day, each with the moment of the next one;
 -- then the retirement that ends it, if any; then from when to when it counts as observed, and as online.
 -- The nodes are found by hopping in the index from one to the next: seven days of reports are not read for them.
 WITH RECURSIVE nodes AS (
     (
-        SELECT ip, host FROM node_reports
+        SELECT ip, host, 1 AS number FROM node_reports
         WHERE bucket_id = $1::text AND observed_at > $4::timestamptz AND observed_at < $3::timestamptz
         ORDER BY ip, host LIMIT 1
     )
     UNION ALL
-    SELECT following.ip, following.host
+    SELECT following.ip, following.host, nodes.number + 1
     FROM nodes
     CROSS JOIN LATERAL (
         SELECT ip, host FROM node_reports
@@ -19,9 +19,10 @@ WITH RECURSIVE nodes AS (
             AND observed_at > $4::timestamptz AND observed_at < $3::timestamptz
         ORDER BY ip, host LIMIT 1
     ) AS following
+    WHERE nodes.number < $5::integer
 )
-SELECT nodes.ip, nodes.host, day.uptime_percent, day.average_latency_ms, day.version, day.status,
-    day.last_updated_at, day.last_latency_ms
+SELECT nodes.number, day.uptime_percent IS NOT NULL AND day.retired_at IS NULL AS is_listed, nodes.ip, nodes.host,
+    day.uptime_percent, day.average_latency_ms, day.version, day.status, day.last_updated_at, day.last_latency_ms
 FROM nodes
 CROSS JOIN LATERAL (
     SELECT array_agg(retired_at) AS moments
@@ -96,5 +97,4 @@ CROSS JOIN LATERAL (
         ) AS held
     ) AS added
 ) AS day
-WHERE day.uptime_percent IS NOT NULL AND day.retired_at IS NULL
 ORDER BY nodes.host COLLATE "C", nodes.ip COLLATE "C"

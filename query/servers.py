@@ -58,7 +58,7 @@ WHERE NOT EXISTS (
     WHERE retired.bucket_id = $1 AND retired.ip = node.ip AND retired.host = node.host
         AND retired.retired_at >= latest.observed_at
 )
-LIMIT {MAX_SERVERS}
+LIMIT {MAX_SERVERS + 1}
 """
 
 
@@ -97,19 +97,31 @@ class _Edge:
     is_last: bool
 
 
-async def servers_of(connection: AnyConnection, scope: Scope, bucket_id: str) -> list[Server]:
-    """The servers of one bucket by name, in the snapshot of ``connection``'s REPEATABLE READ transaction."""
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """By name. ``complete``: False when there are more than ``MAX_SERVERS``. ``left_out``: see Plan."""
+
+    servers: list[Server]
+    complete: bool
+    left_out: tuple[Range, ...]
+
+
+async def servers_of(connection: AnyConnection, scope: Scope, bucket_id: str) -> Servers:
+    """The servers of one bucket, in the snapshot of ``connection``'s REPEATABLE READ transaction."""
     seen = Range().seen_by(scope)
     way = await planned(connection, seen, None, {"app", "server"})
     found: dict[str, Server] = {}
     edges: dict[tuple[str, bool], _Edge] = {}
+    complete = True
     if way.slices:
         for row in await fetch(connection, _counts(scope, way)):
-            _add(found, edges, row)
+            complete &= _add(found, edges, row)
         await _sharpen(connection, scope, found, list(edges.values()))
-    for row in await connection.fetch(_NODES, bucket_id, moment(scope.visible_from)):
-        _add_node(found, Node(**dict(row)))
-    return [found[name] for name in sorted(found)]
+    nodes = await connection.fetch(_NODES, bucket_id, moment(scope.visible_from))
+    complete &= len(nodes) <= MAX_SERVERS
+    for row in nodes[:MAX_SERVERS]:
+        complete &= _add_node(found, Node(**dict(row)))
+    return Servers([found[name] for name in sorted(found)], complete, way.left_out)
 
 
 def _counts(scope: Scope, way: Plan) -> Statement:
@@ -133,12 +145,13 @@ def _counts(scope: Scope, way: Plan) -> Statement:
     return Statement("\nUNION ALL\n".join(parts) + "\nORDER BY position", tuple(arguments.values))
 
 
-def _add(found: dict[str, Server], edges: dict[tuple[str, bool], _Edge], row: asyncpg.Record) -> None:
+def _add(found: dict[str, Server], edges: dict[tuple[str, bool], _Edge], row: asyncpg.Record) -> bool:
+    """False: it is one server too many."""
     name, first, last = row["server"], row["first"], row["last"]
     server = found.get(name)
     if server is None:
         if len(found) >= MAX_SERVERS:
-            return
+            return False
         server = found[name] = Server(name, first, last)
         _edge(edges, name, first, row["seconds"], is_last=False)
         _edge(edges, name, last, row["seconds"], is_last=True)
@@ -152,6 +165,7 @@ def _add(found: dict[str, Server], edges: dict[tuple[str, bool], _Edge], row: as
     server.apps.add(row["app"])
     server.names.update(row["names"])
     server.event_count += row["event_count"]
+    return True
 
 
 def _edge(
@@ -261,13 +275,15 @@ GROUP BY probe.server
     return Statement(text, tuple(arguments.values))
 
 
-def _add_node(found: dict[str, Server], node: Node) -> None:
+def _add_node(found: dict[str, Server], node: Node) -> bool:
+    """False: it is of one server too many."""
     server = found.get(node.host)
     if server is None:
         if len(found) >= MAX_SERVERS:
-            return
+            return False
         server = found[node.host] = Server(node.host, node.first_seen, node.last_seen)
     server.first_seen = min(server.first_seen, node.first_seen)
     server.last_seen = max(server.last_seen, node.last_seen)
     if server.node is None or server.node.last_seen < node.last_seen:
         server.node = node
+    return True

@@ -19,6 +19,8 @@ from query.sql import Statement
 
 # A node that has not reported for this long is no longer listed.
 SILENT_DAYS = 7
+# Nodes of one answer, those included that turn out not to be listed.
+MAX_NODES = 10_000
 
 _NODE_DAYS = (Path(__file__).parent / "node_days.sql").read_text(encoding="utf-8")
 
@@ -37,19 +39,35 @@ class NodeDay:
     last_latency_ms: float | None
 
 
-async def node_days(connection: AnyConnection, bucket_id: str, day: int, now: int) -> list[NodeDay]:
-    """The nodes of a bucket on the UTC day that holds ``day``, by host and ip, up to ``now`` at most.
+@dataclass(frozen=True, slots=True)
+class NodeDays:
+    """By host and ip. ``complete``: False when more than ``MAX_NODES`` reported."""
+
+    nodes: list[NodeDay]
+    complete: bool
+
+
+async def node_days(connection: AnyConnection, bucket_id: str, day: int, now: int) -> NodeDays:
+    """The nodes of a bucket on the UTC day that holds ``day``, up to ``now`` at most.
 
     Moments: microseconds since 1970. A day that has not begun has no nodes.
     """
     if day // DAY * DAY >= now:
-        return []
-    return [NodeDay(*row.values()) for row in await fetch(connection, statement(bucket_id, day, now))]
+        return NodeDays([], complete=True)
+    found = await fetch(connection, statement(bucket_id, day, now))
+    nodes = []
+    for number, is_listed, *of_node in found:
+        if is_listed and number <= MAX_NODES:
+            nodes.append(NodeDay(*of_node))
+    return NodeDays(nodes, complete=len(found) <= MAX_NODES)
 
 
 def statement(bucket_id: str, day: int, now: int) -> Statement:
-    """The statement of ``node_days``: its rows are the fields of NodeDay."""
+    """The statement of ``node_days``: rows (number, is_listed, the fields of NodeDay), a node each.
+
+    There is one more than an answer has, where there are more.
+    """
     start = day // DAY * DAY
     end = moment(min(start + DAY, now))
     silent_since = end - timedelta(days=SILENT_DAYS)
-    return Statement(_NODE_DAYS, (bucket_id, moment(start), end, silent_since))
+    return Statement(_NODE_DAYS, (bucket_id, moment(start), end, silent_since, MAX_NODES + 1))

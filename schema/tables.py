@@ -67,3 +67,5 @@ MERGED_SHARD = -1
 LOCK_MIGRATION = 0x57454952_0001
 LOCK_MAINTENANCE = 0x57454952_0002
 LOCK_RAW_FLOOR = 0x57454952_0003
+# The first of two keys, which are a space of their own; the second is a bucket's hash.
+LOCK_PLAN = 0x57454952

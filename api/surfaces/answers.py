@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import orjson
 from aiohttp import web
@@ -15,6 +15,7 @@ from schema.metrics import ApiMetrics
 from schema.receipts import decode_receipt
 from schema.settings import ApiSettings
 
+Cut: TypeAlias = Literal["names", "servers", "nodes"]
 # Ranges that could not be answered are named in a header of at most this many.
 _NAMED_RANGES = 20
 
@@ -38,11 +39,14 @@ async def await_receipt(
     metrics.receipt_waits.labels("stored").inc()
 
 
-def json_answer(value: Any, *, left_out: Iterable[Range] = (), complete: bool = True) -> web.Response:
-    """200, with X-Weir-Incomplete when the answer is not all that was asked for."""
+def json_answer(value: Any, *, left_out: Iterable[Range] = (), cut: Cut | None = None) -> web.Response:
+    """200, with X-Weir-Incomplete when the answer is not all that was asked for.
+
+    ``cut``: what there are too many of to be all in it.
+    """
     reasons = [f"{moment(gone.start).isoformat()}/{moment(gone.end).isoformat()}" for gone in left_out]
     reasons[_NAMED_RANGES:] = ["more"] if len(reasons) > _NAMED_RANGES else []
-    if not complete:
-        reasons.append("names")
+    if cut is not None:
+        reasons.append(cut)
     headers = {"X-Weir-Incomplete": ", ".join(reasons)} if reasons else None
     return web.Response(body=orjson.dumps(value), content_type="application/json", headers=headers)

@@ -253,7 +253,9 @@ def _event(row: Any) -> dict[str, Any]:
 
 def _names(found: Names) -> web.Response:
     return json_answer(
-        [_app(entry) for entry in found.apps], left_out=found.plan.left_out, complete=found.complete
+        [_app(entry) for entry in found.apps],
+        left_out=found.plan.left_out,
+        cut=None if found.complete else "names",
     )
 
 

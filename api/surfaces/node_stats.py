@@ -88,7 +88,8 @@ class NodeStats:
             found = await self.reader.in_snapshot(
                 lambda connection: node_days(connection, access.bucket_id, day, now)
             )
-        return json_answer({"success": True, "nodeStats": [_node(node) for node in found]})
+        shown = {"success": True, "nodeStats": [_node(node) for node in found.nodes]}
+        return json_answer(shown, cut=None if found.complete else "nodes")
 
 
 def _node(node: NodeDay) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.http.authentication import BucketAccess, authorize, identify
-from api.surfaces.answers import await_receipt
+from api.surfaces.answers import await_receipt, json_answer
 from api.surfaces.parameters import Label, Question, asked, whole, whole_schema
 from api.surfaces.requests import Inbox, checked
 from api.tenancy.devices import register_device, retire_nodes
@@ -110,8 +110,9 @@ class Registrations:
             )
         if found is None:
             raise _unknown_device()
-        shown, events = found
-        return _json({**_shown(shown), "events": events})
+        shown, sent = found
+        body = {**_shown(shown), "events": sent.events}
+        return json_answer(body, left_out=sent.left_out, cut=None if sent.complete else "names")
 
     async def page(self, request: web.Request) -> web.Response:
         """``GET /v1/devices``: a page of the devices that the bucket knows, and where the next one begins."""

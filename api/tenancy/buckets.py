@@ -150,13 +150,14 @@ def gone() -> Denied:
 
 
 async def check_room(
-    connection: PooledConnection, user_id: str, plan: str, limits: Plan, default: str
+    connection: PooledConnection, user_id: str, plan: str, limits: Plan, default: str, *, hold: bool = True
 ) -> None:
-    """Whether a user may own one more bucket on a plan; holds until the transaction ends.
+    """Whether a user may own one more bucket on a plan; with ``hold``, until the transaction ends.
 
     Raises Denied (403).
     """
-    await connection.fetchval(_LOCK_USER, user_id)
+    if hold:
+        await connection.fetchval(_LOCK_USER, user_id)
     check_buckets(limits, await connection.fetchval(_OWNED, user_id, default, plan), plan)
 
 

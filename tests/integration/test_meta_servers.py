@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
+import pytest
 
 from query.interval import DAY, SECOND
 from query.plan import HOUR
+from query.servers import MAX_SERVERS
 from tests.support.api_door import Door
+from tests.support.bounds import AT_AND_ABOVE
 from tests.support.stored import Occurrence, Stored
 
 NOON = 1_790_000_000 * SECOND // DAY * DAY + 12 * HOUR
@@ -115,3 +118,30 @@ async def test_nodes_by_their_newest_report(api: Door, stored: Stored, database_
     assert found["one"]["first_seen"] == min(iso(NOON), (now - timedelta(days=9)).isoformat())
     assert (found["silent"]["node"]["status"], found["silent"]["event_count"]) == ("OFFLINE", 0)
     assert found["slow"]["node"]["status"] == "ONLINE"
+
+
+REPORTS = """
+INSERT INTO node_reports
+SELECT bucket_id, now(), 's' || i, '', now(), '', 'ONLINE', NULL, 60
+FROM buckets, generate_series(2, %s) AS i WHERE bucket_id = %s
+"""
+
+
+@AT_AND_ABOVE
+@pytest.mark.parametrize("of", ["events", "reports"])
+async def test_servers_are_shown_up_to_a_bound_and_the_answer_says_so(
+    api: Door, stored: Stored, database_dsn: str, of: str, beyond: int
+) -> None:
+    first, count = api.buckets["first"], MAX_SERVERS + beyond
+    senders = range(1, 1 + (count if of == "events" else 1))
+    # Of many names: the moments of a server are looked for among the events of its name and hour.
+    events = [Occurrence(NOON + n, f"{n}", f"boot {n % 1000}", "shop", f"s{n}") for n in senders]
+    await stored.write(first, events)
+    if of == "reports":
+        with psycopg.connect(database_dsn, autocommit=True) as connection:
+            connection.execute(REPORTS, [count, first])
+    answer = await api.ask("GET", f"/api/bucket/{first}/meta_servers", {})
+    assert (answer.status, len(answer.body)) == (200, MAX_SERVERS)
+    assert len({one["server_name"] for one in answer.body}) == MAX_SERVERS
+    assert answer.headers.get("X-Weir-Incomplete") == ("servers" if beyond else None)
+    assert answer.headers["Cache-Control"] == "no-store"

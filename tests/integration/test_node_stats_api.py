@@ -8,8 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from query.uptime import MAX_NODES
 from schema.receipts import encode_receipt
 from tests.support.api_door import UNAUTHORIZED, Answer, Door
+from tests.support.bounds import AT_AND_ABOVE
 
 DAY = datetime(2024, 1, 15, tzinfo=UTC)
 UNKNOWN = "f" * 24
@@ -181,3 +183,26 @@ async def test_a_receipt_is_waited_for(api: Door) -> None:
 async def test_other_methods_are_refused_in_the_same_form(api: Door) -> None:
     answer = await api.ask("GET", f"/bucket/{api.buckets['first']}/stats")
     assert (answer.status, list(answer.body)) == (405, ["success", "message"])
+
+
+@AT_AND_ABOVE
+async def test_nodes_are_looked_at_up_to_a_bound_and_the_answer_says_so(
+    api: Door, database_dsn: str, beyond: int
+) -> None:
+    first = api.buckets["first"]
+    with psycopg.connect(database_dsn) as connection:
+        connection.execute(
+            "INSERT INTO node_reports (bucket_id, observed_at, host, ip, received_at, version, status,"
+            " interval_seconds) SELECT %s, %s, 'h' || lpad(i::text, 5, '0'), '', now(), '', 'ONLINE', 60"
+            " FROM generate_series(1, %s) AS i",
+            [first, DAY + timedelta(hours=1), MAX_NODES + beyond],
+        )
+        connection.execute(
+            "INSERT INTO node_retirements (bucket_id, ip, host, retired_at) VALUES (%s, '', 'h00001', %s)",
+            [first, DAY + timedelta(hours=2)],
+        )
+    answer = await stats(api)
+    # One is retired, and was looked at all the same.
+    hosts = [node["host"] for node in answer.body["nodeStats"]]
+    assert hosts == [f"h{number:05}" for number in range(2, MAX_NODES + 1)]
+    assert answer.headers.get("X-Weir-Incomplete") == ("nodes" if beyond else None)

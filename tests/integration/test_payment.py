@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,14 +27,24 @@ from tests.support.api_door import Door, api_door
 
 
 class Till:
-    """A provider that takes one card."""
+    """A provider that takes one card, and its time. ``asked``: bucket and plan; ``at_once``: at most."""
 
     def __init__(self) -> None:
         self.charged: dict[str, list[Charge]] = {}
         self.cards: set[str] = set()
         self.away = False
+        self.seconds = 0.0
+        self.asked: list[tuple[str, str]] = []
+        self.asking = self.at_once = 0
+        self.began = asyncio.Event()
 
     async def subscribe(self, bucket_id: str, plan: str, card_token: str | None, coupon: str | None) -> str:
+        self.asked.append((bucket_id, plan))
+        self.began.set()
+        self.asking += 1
+        self.at_once = max(self.asking, self.at_once)
+        await asyncio.sleep(self.seconds)
+        self.asking -= 1
         if self.away:
             raise Unavailable("the provider does not answer", retry_after_seconds=2)
         if card_token != "tok_good":
@@ -53,16 +65,12 @@ async def till() -> Till:
     return Till()
 
 
-@pytest.fixture
-async def api(database_dsn: str, tmp_path: Path, till: Till) -> AsyncIterator[Door]:
-    settings = ApiSettings(
-        database_dsn=database_dsn,
-        mail_folder=str(tmp_path),
-        plans={"free": Plan(), "pro": Plan(monthly_price=49)},
-    )
+@asynccontextmanager
+async def served(settings: ApiSettings, people: Door, till: Till) -> AsyncIterator[Door]:
+    """The calls about accounts and buckets, as one process has them: with a pool of its own."""
     registry = CollectorRegistry()
     app = web.Application(middlewares=[door(DoorMetrics(registry), {"/api": bucket_form})])
-    async with api_door(database_dsn) as people, clients(settings) as parts:
+    async with clients(settings) as parts:
         metrics, inbox = ApiMetrics(registry), Inbox(settings, Allowance(1 << 20))
         add_account_routes(app, settings, parts.primary, parts.reader, inbox, metrics, till)
         async with (
@@ -70,6 +78,28 @@ async def api(database_dsn: str, tmp_path: Path, till: Till) -> AsyncIterator[Do
             aiohttp.ClientSession() as session,
         ):
             yield Door(session, f"http://127.0.0.1:{port}", people.buckets, people.users, people.secrets)
+
+
+@pytest.fixture
+async def both(database_dsn: str, tmp_path: Path, till: Till) -> AsyncIterator[tuple[Door, Door]]:
+    """Two processes before the same database and the same provider."""
+    settings = ApiSettings(
+        database_dsn=database_dsn,
+        mail_folder=str(tmp_path),
+        plans={"free": Plan(), "pro": Plan(monthly_price=49), "more": Plan(monthly_price=99)},
+        request_seconds=4,
+    )
+    async with (
+        api_door(database_dsn) as people,
+        served(settings, people, till) as one,
+        served(settings, people, till) as other,
+    ):
+        yield one, other
+
+
+@pytest.fixture
+async def api(both: tuple[Door, Door]) -> Door:
+    return both[0]
 
 
 async def test_a_paid_plan_with_a_card(api: Door, till: Till) -> None:
@@ -111,3 +141,54 @@ async def test_a_provider_that_is_away_is_a_500_and_changes_nothing(api: Door, t
     assert (answer.status, list(answer.body)) == (500, ["msg"])
     assert (await api.ask("GET", path)).body == before
     assert (await api.ask("GET", f"{path}/subscription")).status == 404
+
+
+async def test_of_two_upgrades_at_once_the_second_sees_the_first(both: tuple[Door, Door], till: Till) -> None:
+    till.seconds = 0.3
+    bucket = both[0].buckets["first"]
+
+    async def upgrades(*plans: str) -> list[tuple[int, str]]:
+        """Status, and the subscription or what was refused, of orders that come at once at both processes."""
+        orders = [
+            both[place % 2].ask(
+                "POST", f"/api/bucket/{bucket}/upgrade", {"plan": plan, "stripe_token": "tok_good"}
+            )
+            for place, plan in enumerate(plans)
+        ]
+        answers = await asyncio.gather(*orders)
+        return [
+            (
+                answer.status,
+                answer.body["subscription"]["_id"] if answer.status == 200 else answer.body["msg"],
+            )
+            for answer in answers
+        ]
+
+    assert sorted(await upgrades("pro", "pro", "pro", "pro")) == [
+        (200, "sub_pro_None"),
+        *[(403, "the bucket is on the plan pro already")] * 3,
+    ]
+    assert till.asked == [(bucket, "pro")]
+    # From there to another plan and to one that costs nothing: one after the other, and the last one holds.
+    assert {status for status, _ in await upgrades("more", "free")} == {200}
+    assert (len(till.asked), till.at_once) == (2, 1)
+    shown = await both[0].ask("GET", f"/api/bucket/{bucket}")
+    charged = await both[0].ask("GET", f"/api/bucket/{bucket}/subscription")
+    expected = {"more": (200, "sub_more_None"), "free": (404, None)}
+    assert (charged.status, charged.body.get("_id")) == expected[shown.body["plan"]]
+
+
+async def test_a_provider_that_dawdles_holds_no_row_and_has_a_bound(api: Door, till: Till) -> None:
+    path = f"/api/bucket/{api.buckets['first']}"
+    till.seconds = 30
+    upgrade = asyncio.create_task(
+        api.ask("POST", f"{path}/upgrade", {"plan": "pro", "stripe_token": "tok_good"})
+    )
+    await asyncio.wait_for(till.began.wait(), 5)
+    # What else holds the bucket's row, and its owner's, goes on meanwhile.
+    assert (await api.ask("POST", f"{path}/add_user", {"email": "stranger@example.com"})).status == 200
+    assert (await api.ask("POST", "/api/bucket/create_classic", {"name": "x"})).status == 200
+    assert not upgrade.done()
+    answer = await upgrade
+    assert (answer.status, list(answer.body)) == (500, ["msg"])
+    assert (await api.ask("GET", path)).body["plan"] == "free"

@@ -9,8 +9,10 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from query.devices import MAX_NAMES
 from schema.receipts import encode_receipt
 from tests.support.api_door import UNAUTHORIZED, Answer, Door, api_door
+from tests.support.bounds import AT_AND_ABOVE
 from tests.support.stored import Occurrence, Stored
 
 UNKNOWN = "f" * 24
@@ -68,6 +70,18 @@ async def test_a_device_is_known_once_it_has_sent_an_event(api: Door, stored: St
         "events": {"boot": 3, "crash": 1},
     }
     assert is_problem(await call(api, "GET", "devices/d1", bucket="second"), 404)
+
+
+@AT_AND_ABOVE
+async def test_names_are_counted_up_to_a_bound_and_the_answer_says_so(
+    api: Door, stored: Stored, beyond: int
+) -> None:
+    now = await stored.writer.fetchval("SELECT floor(extract(epoch FROM now()) * 1000000)::bigint")
+    names = [f"n{number:04}" for number in range(MAX_NAMES + beyond)]
+    await stored.write(api.buckets["first"], [one for name in names for one in sent(now, name=name)])
+    shown = await call(api, "GET", "devices/d1")
+    assert list(shown.body["events"]) == names[:MAX_NAMES]
+    assert shown.headers.get("X-Weir-Incomplete") == ("names" if beyond else None)
 
 
 async def test_pages_of_the_devices_that_a_bucket_knows(api: Door, stored: Stored) -> None:

@@ -197,7 +197,7 @@ async def check(
     kept = list({(report.node, report.at): report for report in reversed(reports)}.values())
     await fill(owner, reports, list(dict.fromkeys(retirements)))
     expected = by_hand(kept, retirements, now) if now > TODAY else []
-    assert await node_days(reader, BUCKET, TODAY + DAY // 3, now) == expected
+    assert (await node_days(reader, BUCKET, TODAY + DAY // 3, now)).nodes == expected
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -27,7 +27,7 @@ HEADERS: Mapping[str, Schema] = {
     },
     "X-Weir-Incomplete": {
         "description": "Is there when the answer is not all that was asked for: the ranges of time that "
-        "nothing can answer any more, or `names` where there were too many.",
+        "nothing can answer any more, or what there were too many of: `names`, `servers` or `nodes`.",
         "schema": {"type": "string"},
     },
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from api.surfaces.answers import await_receipt
+from api.surfaces.answers import await_receipt, json_answer
 from api.surfaces.buckets.access import ONE, PREFIX, Access, json_of, user_of
 from api.surfaces.buckets.bodies import (
     ChangedBucket,
@@ -115,7 +115,13 @@ class Metadata:
                 found = await self.reader.in_snapshot(
                     lambda connection: servers_of(connection, scope, access.bucket_id)
                 )
-        return json_of([server_body(server) for server in found])
+        answer = json_answer(
+            [server_body(server) for server in found.servers],
+            left_out=found.left_out,
+            cut=None if found.complete else "servers",
+        )
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
 
     async def feedback(self, request: web.Request) -> web.Response:
         """``PUT feedback``."""

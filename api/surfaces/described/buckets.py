@@ -114,7 +114,7 @@ OPERATIONS = (
         "GET",
         "/meta_servers",
         "The servers that a bucket has heard from",
-        json_of("One entry a server.", list[ServerAnswer]),
+        json_of("One entry a server.", list[ServerAnswer], ["X-Weir-Incomplete"]),
         said={400: "The receipt cannot be met."},
         parameters=(RECEIPT,),
         security=TOKEN_OR_KEY,

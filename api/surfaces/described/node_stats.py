@@ -43,7 +43,10 @@ OPERATIONS = (
         PATH,
         TAG,
         "Uptime and latency of a bucket's nodes on a day",
-        {200: json_of("One entry a node.", NodesOnDay), **FAILURE.refusals(*IN_BUCKET, *BODY)},
+        {
+            200: json_of("One entry a node.", NodesOnDay, ["X-Weir-Incomplete"]),
+            **FAILURE.refusals(*IN_BUCKET, *BODY),
+        },
         parameters=(bucket_id(), RECEIPT),
         bodies=(Content(NodeStatsQuestion, examples={"a day": {"day": "2026-01-31T00:00:00.000Z"}}),),
         body_required=True,

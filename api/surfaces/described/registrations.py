@@ -71,7 +71,10 @@ OPERATIONS = (
         "/v1/devices/{device}",
         TAG,
         "A device",
-        {200: json_of("The device.", DeviceWithEvents), **PROBLEM.refusals(400, *IN_BUCKET)},
+        {
+            200: json_of("The device.", DeviceWithEvents, ["X-Weir-Incomplete"]),
+            **PROBLEM.refusals(400, *IN_BUCKET),
+        },
         parameters=(_DEVICE, NAMED_BUCKET, RECEIPT),
         security=TOKEN_OR_KEY,
     ),
