@@ -56,6 +56,9 @@ class GatewayMetrics:
             "weir_producer_rebuilds_total", "Producers given up and made anew.", registry=registry
         )
         self.agent_links = Gauge("weir_agent_links", "WebSockets of agents that are open.", registry=registry)
+        self.agent_link_bytes = Gauge(
+            "weir_agent_link_bytes", "What agents' links hold that is not published yet.", registry=registry
+        )
         self.cached_keys = Gauge("weir_cached_keys", "API keys known to this gateway.", registry=registry)
         self.oldest_unstored_seconds = Gauge(
             "weir_oldest_unstored_seconds",

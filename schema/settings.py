@@ -115,6 +115,11 @@ class GatewaySettings(LogSettings, KafkaSettings, DatabaseSettings, EventLimits)
     gateway_sockets: int = Field(
         2_000, ge=1, description="WebSockets of agents that one gateway holds at one time."
     )
+    gateway_link_bytes: int = Field(
+        24 * MIB,
+        ge=4 * MIB,
+        description="What the links of all agents hold at one time, not yet published; beyond it, they wait.",
+    )
     gateway_settle_seconds: float = Field(
         5.5,
         ge=0,

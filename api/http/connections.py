@@ -18,6 +18,7 @@ import resource
 import struct
 import termios
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -115,7 +116,16 @@ class Connections:
 class Connection(web.RequestHandler):
     """One connection, held to the limits of its door."""
 
-    __slots__ = ("_door", "_header_bytes", "_header_since", "_refused_at", "_requests", "_socket", "_unread")
+    __slots__ = (
+        "_door",
+        "_header_bytes",
+        "_header_since",
+        "_refused_at",
+        "_requests",
+        "_socket",
+        "_unread",
+        "listener",
+    )
 
     def __init__(self, manager: web.Server, *, door: Connections, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -128,6 +138,13 @@ class Connection(web.RequestHandler):
         self._refused_at = 0.0
         # Since when an answer waits for its reader, and how many bytes did then.
         self._unread = (0.0, 0)
+        # Is told of what arrives before anybody reads it: what aiohttp holds of a WebSocket, it does not say.
+        self.listener: Callable[[bytes], None] | None = None
+
+    @property
+    def behind_upgrade_bytes(self) -> int:
+        """What came behind a request for a WebSocket that is not answered yet."""
+        return len(self._message_tail)
 
     @property
     def idle(self) -> bool:
@@ -138,6 +155,14 @@ class Connection(web.RequestHandler):
     def patience(self) -> tuple[bool, float]:
         """The order in which idle connections go: those that never asked, then by how long they idle."""
         return self._request_count > 0, self._next_keepalive_close_time
+
+    def pause(self) -> None:
+        """Read no further, until ``resume``; apart from aiohttp's own flow control."""
+        self._pause_reading_for_buffer()
+
+    def resume(self) -> None:
+        """Read on, unless aiohttp has a reason of its own not to."""
+        self._resume_reading_for_buffer()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place, or turn away."""
@@ -158,6 +183,8 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; those of a header that is not complete yet are counted."""
+        if self.listener is not None:
+            self.listener(data)
         super().data_received(data)
         if self._request_count != self._requests:
             self._requests = self._request_count

@@ -29,13 +29,14 @@ _LINE = re.compile(rb"\S[^\n]*")
 _LENIENT = json.JSONDecoder(parse_int=float)
 
 
-def check_elements(body: bytes, most: int) -> None:
-    """Refuse a body with more than ``most`` elements in its array.
+def check_elements(body: bytes, most: int, few: int | None = None) -> None:
+    """Refuse a body with more than ``most`` elements in its array; with ``few`` commas it is not looked at.
 
     Its array is the body, or the arrays right below an object, whatever their names. A malformed body is
     left to the decoders, which end where this ended. Raises Invalid.
     """
-    if len(body) <= 2 * _FEW or body.count(b",") <= _FEW:
+    few = _FEW if few is None else few
+    if len(body) <= 2 * few or body.count(b",") <= few:
         return
     position = len(body) - len(body.lstrip(_BLANKS))
     try:

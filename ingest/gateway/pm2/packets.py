@@ -16,10 +16,17 @@ from pydantic import ValidationError
 from ingest.gateway.dialects.events import EMPTY_DATA, Event
 from ingest.gateway.dialects.nodes import NodeReport
 from ingest.gateway.dialects.reading import NOT_TAKEN, check_utf8
+from ingest.gateway.dialects.splitting import check_elements
 from schema.errors import Invalid
 from schema.events import EventModel, NodeReportModel, first_problem
 
 SAMPLE_SECONDS = 10
+# A status lists all processes of a machine, each with its actions and metrics.
+MAX_PACKET_BYTES = 2 * 1024 * 1024
+# In one ``status:patch``: what one second has changed of all processes.
+MAX_CHANGES = 10_000
+# With so few commas they are decoded at once, and counted then.
+_FEW = 2 * MAX_CHANGES
 
 
 class _Packet(Struct):
@@ -88,7 +95,7 @@ class Packets:
                     self._note(_STATUS.decode(packet.payload))
                     return self._report(now, monotonic)
                 case "status:patch":
-                    self._note_changes(_CHANGES.decode(packet.payload))
+                    self._note_changes(_changes(packet.payload))
                     return self._report(now, monotonic)
                 case _:
                     return None
@@ -140,3 +147,12 @@ class Packets:
         except ValidationError as error:
             raise Invalid(first_problem(error)) from None
         return NodeReport(**fields)  # type: ignore[arg-type]
+
+
+def _changes(payload: Raw) -> list[_Change]:
+    """Counted before they are decoded where they are many. Raises Invalid, and what is in NOT_TAKEN."""
+    check_elements(bytes(payload), MAX_CHANGES, few=_FEW)
+    changes = _CHANGES.decode(payload)
+    if len(changes) > MAX_CHANGES:
+        raise Invalid(f"status:patch: {len(changes)} changes, over {MAX_CHANGES}")
+    return changes

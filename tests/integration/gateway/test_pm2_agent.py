@@ -13,8 +13,9 @@ import aiohttp
 import orjson
 import psycopg
 import pytest
-from aiohttp import WSMsgType
+from aiohttp import WSCloseCode, WSMsgType
 
+from ingest.gateway.pm2.packets import MAX_PACKET_BYTES
 from schema.identities import secret_digest
 from schema.topics import ensure_topics
 from tests.integration.gateway.door import TIMEOUT, Door
@@ -222,6 +223,30 @@ async def test_links_are_bounded(weir: Weir, beyond: int) -> None:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(link_url(gateway), headers=identity(weir))
         assert refused.value.status == 503
+
+
+@AT_AND_ABOVE
+async def test_a_packet_has_its_bytes(weir: Weir, beyond: int) -> None:
+    """One more, and the link ends, with a reason that its agent and whoever runs the gateway can see."""
+    gateway = weir.start("gateway")
+    start, end = orjson.dumps({"channel": "logs", "payload": ""}).split(b'""')
+    text = b'%b"%b"%b' % (start, b"x" * (MAX_PACKET_BYTES + beyond - len(start + end) - 2), end)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(link_url(gateway), headers=identity(weir)) as link,
+    ):
+        await link.send_str(text.decode())
+        if beyond:
+            message = await link.receive(timeout=10)
+            assert (message.type, message.data) == (WSMsgType.CLOSE, WSCloseCode.MESSAGE_TOO_BIG)
+        else:
+            await link.send_str(event(1))
+        deadline = time.monotonic() + 10
+        expected = 'refused_total{reason="too_large"} 1.0' if beyond else 'accepted_total{kind="event"} 1.0'
+        while f"weir_events_{expected}" not in (await Door(gateway, None).get("/metrics"))[1]:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+    assert ("a packet is too large" in gateway.log()) is bool(beyond)
 
 
 async def test_a_gateway_that_stops_stores_what_was_sent_before(weir: Weir) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from ingest.gateway.dialects.events import Event
 from ingest.gateway.dialects.nodes import NodeReport
-from ingest.gateway.pm2.packets import Packets
+from ingest.gateway.pm2.packets import MAX_CHANGES, Packets
 from schema.errors import Invalid
+from tests.support.bounds import AT_AND_ABOVE
 
 NOW = 1_800_000_000.5
 
@@ -110,3 +111,20 @@ def test_other_channels_are_left_aside(channel: str) -> None:
 def test_what_cannot_be_read_is_refused(text: bytes) -> None:
     with pytest.raises(Invalid):
         Packets("s1").read(text, NOW, 0)
+
+
+@AT_AND_ABOVE
+def test_changes_are_counted(beyond: int) -> None:
+    """Whether they are few enough to be decoded first, or so many that they are counted before."""
+    changed = {"op": "replace", "path": "/internal_ip", "value": "10.0.0.8"}
+    for other in (b"{}", orjson.dumps({"op": "replace", "path": "/data/process/0/cpu", "value": 3})):
+        packets = Packets("s1")
+        text = b",".join([orjson.dumps(changed), *[other] * (MAX_CHANGES - 1 + beyond)])
+        body = b'{"channel":"status:patch","payload":[%b]}' % text
+        if beyond:
+            with pytest.raises(Invalid):
+                packets.read(body, NOW, 0)
+        else:
+            report = packets.read(body, NOW, 0)
+            assert isinstance(report, NodeReport)
+            assert report.ip == "10.0.0.8"
