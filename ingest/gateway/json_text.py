@@ -6,22 +6,28 @@ thousand when it is read back), nesting beyond the limit. NaN and infinities are
 
 Looking at every event in Python would cost more than everything else the gateway does. So there are
 two steps: ``may_hold_faults`` asks C functions about a whole body, and errs towards yes; ``fault``
-is exact, for one value, and runs on the few that the first step cannot clear.
+is exact, for one value, and runs on the few that the first step cannot clear. It looks at a text as a whole,
+too: piece by piece, a body full of brackets would keep the gateway busy for seconds.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import accumulate, count
+from operator import sub
 
 import orjson
 
-# JSON of valid syntax, piece by piece: strings, numbers, and what opens and closes.
-_PIECES = re.compile(
-    rb'(?P<string>"[^"\\]*(?:\\.[^"\\]*)*")'
-    rb"|(?P<number>-?[0-9]+(?:\.(?P<fraction>[0-9]+))?(?:[eE](?P<exponent>[+-]?[0-9]+))?)"
-    rb"|(?P<opens>[\[{])|(?P<closes>[\]}])",
-    re.DOTALL,
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# Between strings: numbers that may be beyond a bound, for their exponent or for their many digits.
+_HARD_NUMBER = re.compile(
+    rb"(?<![0-9.eE+-])(?=-?[0-9.]{100}|-?[0-9.]++[eE][+-]?(?:[2-9][0-9]{2}|[0-9]{4}))"
+    rb"(-?[0-9]++(?:\.([0-9]++))?(?:[eE]([+-]?[0-9]++))?)"
 )
+# What opens becomes 2, what closes 0: the sum so far, less one for each, is the level.
+_LEVELS = bytes.maketrans(b"[]{}", b"\2\0\2\0")
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_SIBLINGS = b"\2\0" * 16
 # Digits after the point: a double's smallest numbers need 340.
 _MAX_FRACTION_DIGITS = 400
 _MAX_EXPONENT_DIGITS = 9
@@ -32,13 +38,18 @@ _DIGITS_AND_EXPONENTS = bytes(
     for byte in range(256)
 )
 _LONG_EXPONENT = b"0e000"
-_LONG_DIGITS = b"0" * 300
+# With an exponent of two digits such a number is still within a double's range.
+_LONG_DIGITS = b"0" * 200
 
 
 def may_hold_faults(text: bytes) -> bool:
     """Whether ``text`` must be looked at more closely; nesting apart."""
     if b"\\u" in text and (b"\\u0000" in text or b"\\ud" in text or b"\\uD" in text):
         return True
+    return _may_hold_hard_numbers(text)
+
+
+def _may_hold_hard_numbers(text: bytes) -> bool:
     digits = text.translate(_DIGITS_AND_EXPONENTS, b"+-")
     return _LONG_EXPONENT in digits or _LONG_DIGITS in digits
 
@@ -53,29 +64,36 @@ def fault(text: bytes, max_nesting: int) -> str | None:
 
     ``text`` is JSON of valid syntax in UTF-8. Exact.
     """
-    level = 0
-    for piece in _PIECES.finditer(text):
-        if (string := piece["string"]) is not None:
-            found = _string_fault(string) if b"\\u" in string else None
-        elif piece["opens"] is not None:
-            level += 1
-            found = f"nests beyond {max_nesting} levels; flatten it" if level > max_nesting else None
-        elif piece["closes"] is not None:
-            level -= 1
-            continue
-        else:
-            found = _number_fault(piece["number"], piece["fraction"] or b"", piece["exponent"] or b"0")
-        if found is not None:
-            return found
+    bare = _STRING.sub(b"", text)
+    if _nests_deeper(bare, max_nesting):
+        return f"nests beyond {max_nesting} levels; flatten it"
+    if _may_hold_hard_numbers(bare):
+        # A body may be full of them; those that are the same are looked at once.
+        for number, fraction, exponent in set(_HARD_NUMBER.findall(bare)):
+            found = _number_fault(number, fraction, exponent or b"0")
+            if found is not None:
+                return found
+    return _string_fault(text) if b"\\u" in text else None
+
+
+def _nests_deeper(bare: bytes, levels: int) -> bool:
+    """``bare``: without strings."""
+    brackets = bare.translate(_LEVELS, _NO_BRACKETS).replace(_SIBLINGS, _SIBLINGS[:2])
+    return max(map(sub, accumulate(brackets), count(1)), default=0) > levels
+
+
+def _string_fault(text: bytes) -> str | None:
+    # Two backslashes are one that begins no escape.
+    escapes = text.replace(b"\\\\", b"__")
+    if b"\\u0000" in escapes:
+        return "holds the character U+0000, which cannot be stored; remove it"
+    if b"\\ud" in escapes or b"\\uD" in escapes:
+        try:
+            orjson.loads(text)
+        except orjson.JSONDecodeError:
+            # Its syntax is valid, its numbers are in range: nothing else is left.
+            return "holds a lone surrogate, which is no character; send pairs, or plain UTF-8"
     return None
-
-
-def _string_fault(string: bytes) -> str | None:
-    try:
-        value = orjson.loads(string)
-    except orjson.JSONDecodeError:
-        return "holds a lone surrogate, which is no character; send pairs, or plain UTF-8"
-    return "holds the character U+0000, which cannot be stored; remove it" if "\x00" in value else None
 
 
 def _number_fault(number: bytes, fraction: bytes, exponent: bytes) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from ingest.gateway.dialects.splitting import check_elements, checked_lines, leniently_split
+from ingest.gateway.dialects.splitting import FEW, check_elements, checked_lines, leniently_split
 from schema.errors import Invalid, UnsupportedEncoding
 from schema.events import first_problem
 from schema.settings import EventLimits
@@ -24,6 +24,7 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 # What msgspec raises for a text that it does not take: syntax, a field, UTF-8, nesting beyond Python's.
 NOT_TAKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NOTHING = msgspec.Raw(b"")
 
 Entry = TypeVar("Entry")
 
@@ -82,6 +83,10 @@ class Reader(Generic[Entry]):
         self._enveloped = msgspec.json.Decoder(
             msgspec.defstruct("Envelope", fields, forbid_unknown_fields=True)
         )
+        # The array alone; nothing is made of what stands beside it.
+        named = [(envelope, msgspec.Raw, _NOTHING)]
+        self._beside = msgspec.json.Decoder(msgspec.defstruct("Beside", named))
+        self._alone = msgspec.json.Decoder(msgspec.defstruct("Alone", named, forbid_unknown_fields=True))
         self._texts = msgspec.json.Decoder(list[msgspec.Raw])
         self._fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -105,8 +110,11 @@ class Reader(Generic[Entry]):
     def _read_json(self, body: bytes, limits: EventLimits, *, clean: bool) -> Batch[Entry]:
         if not _is_utf8(body):
             raise Invalid("body: not UTF-8; convert it")
-        if len(body) > limits.max_event_bytes:
-            check_elements(body, limits.max_events)
+        if len(body) > limits.max_event_bytes and body.count(b",") > FEW:
+            try:
+                self._check_elements(body, limits)
+            except NOT_TAKEN as error:
+                return self._read_texts(self._lenient_texts(body, limits, error), limits)
         if clean:
             try:
                 if len(body) <= limits.max_event_bytes or self._all_fit(body, limits.max_event_bytes):
@@ -115,13 +123,27 @@ class Reader(Generic[Entry]):
                 pass
         return self._read_texts(self._json_texts(body, limits), limits)
 
+    def _check_elements(self, body: bytes, limits: EventLimits) -> None:
+        """Refuse a large body with too many elements. Raises Invalid, and what is in NOT_TAKEN."""
+        if body.lstrip(b" \t\r\n").startswith(b"["):
+            check_elements(body, limits.max_events)
+            return
+        array = getattr(self._beside.decode(body), self._envelope)
+        if array is _NOTHING:
+            # One entry, and too large: it is not decoded.
+            return
+        if len(body) - len(array) > limits.max_event_bytes:
+            # Of a field that is there twice the last one counts, and the first would be decoded, too.
+            raise self._not_alone()
+        check_elements(array, limits.max_events)
+
     def _all_fit(self, body: bytes, max_event_bytes: int) -> bool:
         """Whether no entry of a large body is too large. Raises what is in NOT_TAKEN."""
         texts = body
         if body.startswith(b"{"):
             if not body.startswith(self._envelope_start):
                 return False
-            texts = self._fields.decode(body)[self._envelope]
+            texts = getattr(self._beside.decode(body), self._envelope)
         return all(len(text) <= max_event_bytes for text in self._texts.decode(texts))
 
     def _decode_whole(self, body: bytes) -> list[Entry]:
@@ -136,18 +158,29 @@ class Reader(Generic[Entry]):
         try:
             if body.lstrip(b" \t\r\n").startswith(b"["):
                 return [bytes(text) for text in self._texts.decode(body)]
-            fields = self._fields.decode(body)
-            if self._envelope not in fields:
+            array = getattr(self._beside.decode(body), self._envelope)
+            if array is _NOTHING:
                 return [body]
-            if len(fields) > 1:
-                raise Invalid(f"body: beside {self._envelope!r} there may be no other field")
-            return [bytes(text) for text in self._texts.decode(fields[self._envelope])]
+            self._check_alone(body)
+            return [bytes(text) for text in self._texts.decode(array)]
         except NOT_TAKEN as error:
-            texts = leniently_split(body, self._envelope, limits.max_events, limits.max_event_bytes)
-            if texts is not None:
-                return texts
-            forms = f"a JSON object, an array of them, or {{{self._envelope!r}: […]}}"
-            raise Invalid(f"body: must be {forms} ({words(error)})") from None
+            return self._lenient_texts(body, limits, error)
+
+    def _check_alone(self, body: bytes) -> None:
+        try:
+            self._alone.decode(body)
+        except msgspec.ValidationError:
+            raise self._not_alone() from None
+
+    def _not_alone(self) -> Invalid:
+        return Invalid(f"body: beside {self._envelope!r} there may be no other field")
+
+    def _lenient_texts(self, body: bytes, limits: EventLimits, error: Exception) -> list[bytes]:
+        texts = leniently_split(body, self._envelope, limits.max_events, limits.max_event_bytes)
+        if texts is not None:
+            return texts
+        forms = f"a JSON object, an array of them, or {{{self._envelope!r}: […]}}"
+        raise Invalid(f"body: must be {forms} ({words(error)})") from None
 
     def _read_lines(self, body: bytes, limits: EventLimits, *, clean: bool) -> Batch[Entry]:
         body = checked_lines(body, limits.max_events)

@@ -1,85 +1,64 @@
-"""Where the elements of an array are, found without decoding any of them.
+"""How many elements an array has, and where they are, found without making anything of them.
 
 Two uses. A body of a few megabytes may have millions of elements, and each costs a decoder some hundred
 bytes: ``check_elements`` and ``checked_lines`` refuse it before one is made. And Python's clients write NaN
 without being asked: one element that is no JSON by the letter must not cost the others, so
 ``leniently_split`` takes the array apart, and each element is then read strictly, and refused by itself.
+
+Both leave the walk over the text to the decoder, which passes over what it is not asked for: in Python, a
+body full of brackets would take seconds.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from itertools import islice
+from typing import Any
+
+import msgspec
+from msgspec import Raw
 
 from schema.errors import Invalid
 
 # At most so many commas or lines: decoded at once. It costs some tens of megabytes at worst.
-_FEW = 200_000
-# Brackets inside one element: beyond it, hardly anything else has room in a body.
-_MOST_BRACKETS = 2_000_000
+FEW = 200_000
 _BLANKS = b" \t\r\n"
-_TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-# Up to what stands between elements, or begins or ends one.
-_ELEMENT = re.compile(rb'(?:[^",\[\]{}]++|' + _TEXT + rb")*+", re.DOTALL)
-# Up to the next bracket.
-_DEEP = re.compile(rb'(?:[^"\[\]{}]++|' + _TEXT + rb")*+", re.DOTALL)
 _LINE = re.compile(rb"\S[^\n]*")
+# Before an element.
+_SEPARATOR = re.compile(rb"[ \t\r\n,]*+")
+_NOTHING = Raw(b"")
+_TEXTS = msgspec.json.Decoder(list[Raw])
 # Texts are what counts here: Python's own bound on the digits of a number must not end the search.
 _LENIENT = json.JSONDecoder(parse_int=float)
 
 
-def check_elements(body: bytes, most: int, few: int | None = None) -> None:
-    """Refuse a body with more than ``most`` elements in its array; with ``few`` commas it is not looked at.
+def check_elements(array: bytes | Raw, most: int) -> None:
+    """Refuse an array with more than ``most`` elements.
 
-    Its array is the body, or the arrays right below an object, whatever their names. A malformed body is
-    left to the decoders, which end where this ended. Raises Invalid.
+    Raises Invalid then; where it is no array by the letter what msgspec raises (``reading.NOT_TAKEN``), and
+    then it must not be decoded: nobody knows how many it has up to where its decoder would end.
     """
-    few = _FEW if few is None else few
-    if len(body) <= 2 * few or body.count(b",") <= few:
-        return
-    position = len(body) - len(body.lstrip(_BLANKS))
-    try:
-        if body.startswith(b"[", position):
-            separators(body, position + 1, most)
-        elif body.startswith(b"{", position):
-            _check_members(body, position + 1, most)
-    except ValueError:
-        return
+    if getattr(_counting(most).decode(array), f"element_{most}") is not _NOTHING:
+        raise _too_many(most)
+
+
+@lru_cache(maxsize=4)
+def _counting(most: int) -> msgspec.json.Decoder[Any]:
+    """Takes one element more than ``most``, and passes over all that follow."""
+    places: list[Any] = [(f"element_{place}", Raw, _NOTHING) for place in range(most + 1)]
+    return msgspec.json.Decoder(msgspec.defstruct("Counted", places, array_like=True, gc=False))
 
 
 def checked_lines(body: bytes, most: int) -> bytes:
     """The body, without its blank lines where it has many. Raises Invalid beyond ``most`` lines."""
-    if len(body) <= _FEW or body.count(b"\n") <= _FEW:
+    if len(body) <= FEW or body.count(b"\n") <= FEW:
         return body
     lines = [line[0] for line in islice(_LINE.finditer(body), most + 1)]
     if len(lines) > most:
         raise _too_many(most)
     return b"\n".join(lines)
-
-
-def separators(body: bytes, position: int, most: int) -> list[int]:
-    """The places of the commas between an array's elements, and of the bracket at its end.
-
-    ``position``: behind the bracket at its beginning. Raises ValueError where it does not end; Invalid as
-    soon as there are too many, since a body may hold millions.
-    """
-    found: list[int] = []
-    while True:
-        position = _next(_ELEMENT, body, position)
-        match body[position : position + 1]:
-            case b",":
-                found.append(position)
-                if len(found) >= most:
-                    raise _too_many(most)
-            case b"]":
-                found.append(position)
-                return found
-            case b"[" | b"{":
-                position = _closing(body, position + 1)
-            case _:
-                raise ValueError("the array does not end")
-        position += 1
 
 
 def leniently_split(body: bytes, envelope: str, most: int, max_bytes: int) -> list[bytes] | None:
@@ -93,64 +72,42 @@ def leniently_split(body: bytes, envelope: str, most: int, max_bytes: int) -> li
     )
     if opening is None:
         return None
+    end = len(body.rstrip(_BLANKS))
+    if opening[1]:
+        end -= 1
+        if body[end : end + 1] != b"}":
+            return None
+    start = opening.end() - 1
+    # Byte by byte as long as before, so that what is found in one is found in the other.
+    plain = _plain(body[start:end])
     try:
-        places = separators(body, opening.end(), most)
-    except ValueError:
+        check_elements(plain, most)
+        found = [len(text) for text in _TEXTS.decode(plain)]
+    except (msgspec.DecodeError, RecursionError):
         return None
-    if body[places[-1] + 1 :].translate(None, _BLANKS) != (b"}" if opening[1] else b""):
-        return None
-    starts = [opening.end(), *(place + 1 for place in places)]
-    texts = [body[start:end].strip(_BLANKS) for start, end in zip(starts, places, strict=False)]
-    if texts == [b""]:
-        return []
-    return texts if all(len(text) > max_bytes or _is_lenient_json(text) for text in texts) else None
+    texts = []
+    position = 1
+    for size in found:
+        separator = _SEPARATOR.match(plain, position)
+        assert separator is not None
+        position = separator.end() + size
+        text = body[start + position - size : start + position]
+        if size <= max_bytes and text != plain[position - size : position] and not _is_lenient_json(text):
+            return None
+        texts.append(text)
+    return texts
 
 
-def _check_members(body: bytes, position: int, most: int) -> None:
-    """The same for all arrays right below an object, and for its members. Raises ValueError, Invalid."""
-    members = elements = 0
-    while True:
-        position = _next(_ELEMENT, body, position)
-        match body[position : position + 1]:
-            case b",":
-                members += 1
-            case b"[":
-                places = separators(body, position + 1, most)
-                position = places[-1]
-                elements += len(places)
-                members += 1
-            case b"{":
-                position = _closing(body, position + 1)
-                members += 1
-            case _:
-                return
-        # Each member has a comma and at most one bracket.
-        if elements > most or members > 2 * most:
-            raise _too_many(most)
-        position += 1
-
-
-def _closing(body: bytes, position: int) -> int:
-    """Where what was opened before ``position`` is closed again. Raises ValueError, Invalid."""
-    depth = 1
-    for _ in range(_MOST_BRACKETS):
-        position = _next(_DEEP, body, position)
-        match body[position : position + 1]:
-            case b"[" | b"{":
-                depth += 1
-            case b"]" | b"}":
-                depth -= 1
-            case _:
-                raise ValueError("a bracket is not closed")
-        if depth == 0:
-            return position
-        position += 1
-    raise Invalid(f"body: an entry has more than {_MOST_BRACKETS} brackets; flatten it")
-
-
-def _next(pattern: re.Pattern[bytes], body: bytes, position: int) -> int:
-    found = pattern.match(body, position)
-    return found.end() if found else position
+def _plain(text: bytes) -> bytes:
+    """With other values in place of those that Python's reader takes and others do not."""
+    for strange, plain in (
+        (b"NaN", b"0.0"),
+        (b"Infinity", b"0.000000"),
+        (b"\\ud", b"\\u0"),
+        (b"\\uD", b"\\u0"),
+    ):
+        text = text.replace(strange, plain)
+    return text
 
 
 def _is_lenient_json(text: bytes) -> bool:

@@ -97,7 +97,7 @@ async def until(question: Callable[[], Awaitable[object]], seconds: float = 30) 
     deadline = time.monotonic() + seconds
     while not await question():
         assert time.monotonic() < deadline
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.05)
 
 
 async def most_resident(gateway: Process, seconds: float) -> int:
@@ -125,7 +125,7 @@ async def test_beginnings_of_large_packets_are_bounded_and_each_of_them_is_read_
             begun = 1900 * 1024
             for writer in others:
                 writer.write(packet[:begun])
-            most = await most_resident(gateway, 3)
+            most = await most_resident(gateway, 2)
             # Not one of them has its turn without the rest of its packet, and nobody else is read.
             honest.write(event(1))
             await asyncio.sleep(0.5)
@@ -185,7 +185,7 @@ async def test_a_flood_while_kafka_is_frozen_stays_within_memory_and_loses_nothi
 
             with frozen(pid):
                 sending = asyncio.gather(*(send(*one) for one in enumerate(writers)))
-                most = await most_resident(gateway, 9)
+                most = await most_resident(gateway, 6)
                 assert await accepted(gateway) == 0
             arriving = asyncio.create_task(until(lambda: all_stored(weir, 600), 60))
             while not arriving.done():

@@ -96,10 +96,30 @@ def test_the_first_step_clears_nothing_that_the_exact_one_refuses(text: str) -> 
         (b'{"a":1e309}', "range of a double"),
         (b'{"a":1e99999999999}', "range of a double"),
         (b'{"a":1e-16383}', "digits after the point"),
+        (b'{"a":%be99}' % (b"1" * 250), "range of a double"),
+        (b'{"a":0.%be-99}' % (b"1" * 350), "digits after the point"),
+        (b'["\\\\","\\\\\\u0000"]', "U+0000"),
         (b"[[[[[[]]]]]]", "nests"),
+        (b"[[[[[%b[]]]]]]" % (b"[]," * 100), "nests"),
     ],
 )
 def test_what_is_refused_is_named(text: bytes, word: str) -> None:
     found = fault(text, NESTING)
     assert found is not None
     assert word in found
+    assert may_hold_faults(text) or may_nest_deeper(text, NESTING)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[[[[%b[]]]]]" % (b"[],{}," * 100),
+        b'["[[[[[[[[[[{{{{{{{{{{","\\"[[[[[[[[[["]',
+        b'["\\\\u0000","\\\\\\\\u0000","\\\\ud800"]',
+        b"[" + b"1" * 199 + b"e99," + b"0." + b"1" * 199 + b"e-99,1e308,1e0000000001,-0.1e-300]",
+        b'["1e999",{"1e999":"' + b"9" * 400 + b'"}]',
+    ],
+)
+def test_what_only_looks_like_it_is_taken(text: bytes) -> None:
+    assert isinstance(json.loads(text), list)
+    assert fault(text, NESTING) is None
