@@ -4,7 +4,8 @@
 
 Kafka tells its clients where to go on to, so each role has a listener of its own, whose announced
 address is the proxy's. The tests' own questions go past all proxies. The servers' folders lie on small file
-systems of their own where the campaign may mount some (`mounts`), so that a disk can be full.
+systems of their own where the campaign may mount some (`mounts`), so that a disk can be full. The database's
+server may be a given one instead (`given`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.timescale import TimescaleServer
 from schema.migrations.migrate import upgrade
 from schema.topics import ensure_topics
+from tests.chaos.given import DatabaseServer, Reach, given_database
 from tests.chaos.mounts import small_disk
 from tests.chaos.slots import Slot, Slots
 from tests.support.processes import deployed
@@ -43,6 +45,8 @@ SETTINGS = {
         "WEIR_MAINTENANCE_MARGIN_SECONDS": "15",
         "WEIR_LEDGER_SECONDS": "5",
         "WEIR_REFRESH_SECONDS": "5",
+        # So that late events of every round meet compressed chunks (community edition).
+        "WEIR_COMPRESS_AFTER_DAYS": "1",
     },
     "api": {},
 }
@@ -61,7 +65,7 @@ class Ground:
     """
 
     kafka: KafkaServer
-    database: TimescaleServer
+    database: DatabaseServer
     slots: Slots
     paths: dict[str, Proxy]
     disks: dict[str, Path]
@@ -132,10 +136,14 @@ def listener_settings(
 
 
 @asynccontextmanager
-async def prepared(logs: Path, *, small_disks: bool, library: Path | None = None) -> AsyncIterator[Ground]:
-    """Everything running and ready; gone when the block ends. ``logs``: folder of the processes' logs."""
+async def prepared(
+    logs: Path, *, small_disks: bool, library: Path | None = None, given: tuple[str, Reach] | None = None
+) -> AsyncIterator[Ground]:
+    """Everything running and ready; gone when the block ends. ``logs``: folder of the processes' logs;
+    ``given``: the DSN of a database server to use, and what of it is within reach.
+    """
     with ExitStack() as stack:
-        ground = await asyncio.to_thread(_built, stack, logs, library, small_disks=small_disks)
+        ground = await asyncio.to_thread(_built, stack, logs, library, given, small_disks=small_disks)
         await ensure_topics(ground.topics.settings(ground.kafka.bootstrap))
         for slot in ground.slots.every:
             await ground.slots.begin(slot)
@@ -150,38 +158,34 @@ async def prepared(logs: Path, *, small_disks: bool, library: Path | None = None
             ground.heal_paths()
 
 
-def _built(stack: ExitStack, logs: Path, library: Path | None, *, small_disks: bool) -> Ground:
+def _built(
+    stack: ExitStack,
+    logs: Path,
+    library: Path | None,
+    given: tuple[str, Reach] | None,
+    *,
+    small_disks: bool,
+) -> Ground:
     kafka.install()
-    timescale.install()
     folder = stack.enter_context(temporary_folder("chaos"))
     homes = {name: folder / name for name in ("kafka", "database")}
     disks = {}
     for name, home in homes.items():
         home.mkdir()
-        if small_disks:
+        if small_disks and not (given and name == "database"):
             disks[name] = stack.enter_context(small_disk(home, DISK_MIB[name]))
         home.chmod(0o755)
     paths: dict[str, Proxy] = {}
-    port, controller_port = free_port(), free_port()
-    inner = {role: free_port() for role in ROLES}
-    for role in ROLES:
-        paths[f"{role}-kafka"] = stack.enter_context(_running(Proxy(LOOPBACK, inner[role])))
-    outer = {role: paths[f"{role}-kafka"].port for role in ROLES}
-    broker = KafkaServer(
-        homes["kafka"],
-        port,
-        controller_port,
-        heap_mb=KAFKA_HEAP_MB,
-        settings=listener_settings(port, controller_port, inner, outer),
-    )
-    stack.callback(broker.stop, STOP_SECONDS)
-    database = TimescaleServer(
-        homes["database"], free_port(), settings=CAREFUL_DATABASE if small_disks else QUICK_DATABASE
-    )
-    stack.callback(database.stop, STOP_SECONDS)
     with ThreadPoolExecutor() as starting:
-        for started in [starting.submit(broker.start), starting.submit(database.start)]:
-            started.result()
+        brokered = starting.submit(_broker, stack, homes["kafka"], paths)
+        database: DatabaseServer
+        if given is None:
+            database = _own_database(stack, homes["database"], careful=small_disks)
+        else:
+            database = stack.enter_context(given_database(*given))
+            if database.disk is not None:
+                disks["database"] = database.disk
+        broker, outer = brokered.result()
     upgrade(database.dsn)
     names = TopicNames("weir-chaos")
     weir = stack.enter_context(deployed(broker.bootstrap, database.dsn, names, logs))
@@ -205,3 +209,30 @@ def _built(stack: ExitStack, logs: Path, library: Path | None, *, small_disks: b
     return Ground(
         broker, database, slots, paths, disks, library and library.absolute(), asyncio.Lock(), asyncio.Lock()
     )
+
+
+def _broker(stack: ExitStack, home: Path, paths: dict[str, Proxy]) -> tuple[KafkaServer, dict[str, int]]:
+    """Kafka, running, and the port of each role's proxy before it."""
+    port, controller_port = free_port(), free_port()
+    inner = {role: free_port() for role in ROLES}
+    for role in ROLES:
+        paths[f"{role}-kafka"] = stack.enter_context(_running(Proxy(LOOPBACK, inner[role])))
+    outer = {role: paths[f"{role}-kafka"].port for role in ROLES}
+    broker = KafkaServer(
+        home,
+        port,
+        controller_port,
+        heap_mb=KAFKA_HEAP_MB,
+        settings=listener_settings(port, controller_port, inner, outer),
+    )
+    stack.callback(broker.stop, STOP_SECONDS)
+    broker.start()
+    return broker, outer
+
+
+def _own_database(stack: ExitStack, home: Path, *, careful: bool) -> TimescaleServer:
+    timescale.install()
+    server = TimescaleServer(home, free_port(), settings=CAREFUL_DATABASE if careful else QUICK_DATABASE)
+    stack.callback(server.stop, STOP_SECONDS)
+    server.start()
+    return server

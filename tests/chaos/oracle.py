@@ -13,7 +13,10 @@ from tests.support import oracle
 
 _STANDS = "SELECT partition, next_offset FROM partition_offsets WHERE topic = %s"
 _STORED = "SELECT id FROM events JOIN buckets USING (bucket_key) WHERE bucket_id = %s"
+_STALE = "SELECT DISTINCT rollup, hour FROM rollup_stale_hours ORDER BY hour, rollup"
 _CONNECT_SECONDS = 10
+# For maintenance to work off the ledger, an hour that has just ended included.
+SETTLED_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +96,19 @@ def wait_drained(dsn: str, topic: str, ends: dict[int, int], seconds: float) -> 
         if time.monotonic() > deadline:
             return f"after {seconds:g} s without new events these records are not stored: {left}"
         time.sleep(0.2)
+
+
+def wrong_at_the_end(dsn: str, seconds: float = SETTLED_SECONDS) -> str:
+    """What is wrong with any bucket once nobody sends any more: hours that stay stale, then counts.
+
+    No count is excused then by its hour's note in the ledger.
+    """
+    deadline = time.monotonic() + seconds
+    with psycopg.connect(dsn, autocommit=True, connect_timeout=_CONNECT_SECONDS) as connection:
+        while stale := connection.execute(_STALE).fetchall():
+            if time.monotonic() > deadline:
+                return (
+                    f"after {seconds:g} s without new events {len(stale)} hours are still stale: {stale[:3]}"
+                )
+            time.sleep(0.5)
+    return wrong_rollups(dsn, None)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-BEGIN = "<!-- figures: begin -->"
-END = "<!-- figures: end -->"
 _MIB = 1024 * 1024
 _COLUMNS = {
     "rounds": "rounds",
@@ -22,12 +20,13 @@ _COLUMNS = {
 
 def figures(found: dict[str, Any]) -> str:
     """What ``report.document`` made, as a table and a few sentences."""
-    machine = found["machine"]
+    machine, database = found["machine"], found["database"]
     gib = machine["memory_bytes"] / 1024**3
     load = machine["load_average"][0]
     lines = [
         f"{found['ended_at'][:10]}, commit {found['commit']}, seed {found['seed']}:",
         f"{found['minutes']:g} minutes on {machine['cores']} cores with {gib:.0f} GiB;",
+        f"TimescaleDB {database['timescaledb']} ({database['edition']} edition);",
         f"load average {load:.1f} at its end. From the fourth column on it is events that are counted;",
         "*recovery* is the longest of the fault's rounds.",
         "",
@@ -44,10 +43,17 @@ def figures(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def filled(page: str, text: str) -> str:
-    """The page with this text between its marks."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def marks(edition: str) -> tuple[str, str]:
+    """Where on the page the figures of an edition begin and end."""
+    begin, end = (f"<!-- figures of the {edition} edition: {side} -->" for side in ("begin", "end"))
+    return begin, end
+
+
+def filled(page: str, found: dict[str, Any]) -> str:
+    """The page with the figures of this campaign in its edition's place."""
+    opening, closing = marks(found["database"]["edition"])
+    before, begin, rest = page.partition(opening)
+    _, end, after = rest.partition(closing)
     if not begin or not end:
-        raise ValueError(f"the page has no place for figures: {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+        raise ValueError(f"the page has no place for figures: {opening} and {closing}")
+    return f"{before}{begin}\n{figures(found)}\n{end}{after}"

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
+import psycopg
 from rich.console import Console
 from rich.table import Table
 
@@ -18,6 +19,31 @@ from tests.chaos.campaign import Result
 from tests.chaos.slots import MIB, Slots
 
 MIXED = "several at once"
+
+
+_STORE = """
+SELECT edition, current_setting('server_version'), extversion FROM store_state, pg_extension
+WHERE extname = 'timescaledb'
+"""
+_CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What the events were stored in."""
+
+    edition: str
+    postgresql: str
+    timescaledb: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a campaign was held under. ``left_out``: fault → why."""
+
+    seed: int
+    minutes: float
+    left_out: dict[str, str]
 
 
 @dataclass(slots=True)
@@ -101,9 +127,15 @@ def table(results: Sequence[Result], seed: int) -> Table:
     return shown
 
 
-def document(
-    results: Sequence[Result], seed: int, minutes: float, left_out: dict[str, str], slots: Slots | None
-) -> dict[str, object]:
+def store_of(dsn: str) -> Store:
+    """Asks a migrated database what it is."""
+    with psycopg.connect(dsn, connect_timeout=_CONNECT_SECONDS) as connection:
+        row = connection.execute(_STORE).fetchone()
+    assert row is not None
+    return Store(*row)
+
+
+def document(results: Sequence[Result], terms: Terms, store: Store, slots: Slots) -> dict[str, object]:
     """Everything that somebody needs to judge the campaign, or to repeat it."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, timeout=10
@@ -114,14 +146,15 @@ def document(
         kinds.update(result.injected)
     return {
         "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": seed,
-        "minutes": minutes,
+        "seed": terms.seed,
+        "minutes": terms.minutes,
         "commit": commit.stdout.strip() or None,
         "machine": machine(),
+        "database": asdict(store),
         "faults": [asdict(line) for line in [*every, total(every)]],
         "injected": dict(kinds),
-        "left_out": left_out,
-        "peak_bytes": {slot.name: slot.peak_bytes for slot in slots.every} if slots else {},
+        "left_out": terms.left_out,
+        "peak_bytes": {slot.name: slot.peak_bytes for slot in slots.every},
         "rounds": [
             {
                 "number": result.round.number,
@@ -158,9 +191,8 @@ def show_round(console: Console, result: Result) -> None:
         console.print(failure, style="red", markup=False)
 
 
-def show(console: Console, results: Sequence[Result], seed: int, slots: Slots | None) -> None:
+def show(console: Console, results: Sequence[Result], seed: int, slots: Slots) -> None:
     """Print the table and what memory was taken at most."""
     console.print(table(results, seed))
-    if slots is not None:
-        taken = ", ".join(f"{slot.name} {slot.peak_bytes // MIB} MiB" for slot in slots.every)
-        console.print(f"memory at most: {taken}")
+    taken = ", ".join(f"{slot.name} {slot.peak_bytes // MIB} MiB" for slot in slots.every)
+    console.print(f"memory at most: {taken}")

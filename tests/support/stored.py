@@ -8,7 +8,7 @@ need not ask the database that it judges.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -81,15 +81,15 @@ class Stored:
             self.standings[partition] = Standing(row["epoch"], row["next_offset"])
         return self.standings[partition]
 
-    async def maintain(self, *, late: bool = True) -> None:
-        """What maintenance does of its own accord, with no margin since nobody else writes."""
+    async def maintain(self, *, late: bool = True, margin_seconds: float = 0) -> None:
+        """What maintenance does of its own accord; no margin is right where nobody has a transaction open."""
         if self.edition == "apache":
-            await device_days.build(self.maintenance, 0)
-            await shards.merge(self.maintenance, 0)
+            await device_days.build(self.maintenance, margin_seconds)
+            await shards.merge(self.maintenance, margin_seconds)
         elif late:
-            await refresh.refresh_late(self.maintenance, 0)
+            await refresh.refresh_late(self.maintenance, margin_seconds)
         else:
-            await refresh.refresh_current(self.maintenance, 0)
+            await refresh.refresh_current(self.maintenance, margin_seconds)
 
     async def drop_raw_rows(self, days: int) -> None:
         """Move the raw floor to the start of the day ``days`` ago, and drop what is below."""
@@ -97,8 +97,13 @@ class Stored:
 
 
 @asynccontextmanager
-async def stored_in(dsn: str, *, topic: str = "weir.events") -> AsyncIterator[Stored]:
-    """A writer and a maintainer of the database at ``dsn`` (a superuser's)."""
+async def stored_in(
+    dsn: str, *, topic: str = "weir.events", hold: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[Stored]:
+    """A writer and a maintainer of the database at ``dsn`` (a superuser's).
+
+    ``hold``: awaited by a transaction that has dead letters, when all but these and its COMMIT is done.
+    """
     settings = WriterSettings(database_dsn=dsn, kafka_events_topic=topic, database_command_seconds=60)
     writer = await open_connection(settings, Duty.WRITER)
     maintenance = await open_connection(settings, Duty.MAINTENANCE)
@@ -106,6 +111,8 @@ async def stored_in(dsn: str, *, topic: str = "weir.events") -> AsyncIterator[St
 
     async def publish(found: list[DeadLetter], _epochs: dict[int, int]) -> None:
         letters.extend(found)
+        if hold is not None:
+            await hold()
 
     try:
         edition = await writer.fetchval("SELECT edition FROM store_state")

@@ -11,8 +11,8 @@ import time
 import psutil
 import psycopg
 
-from deploy.local.timescale import TimescaleServer
 from tests.chaos.faults.fault import Fault
+from tests.chaos.given import PROCESSES, START, DatabaseServer
 from tests.chaos.scene import Scene
 
 ROW = "PostgreSQL frozen, killed, a backend terminated"
@@ -21,7 +21,7 @@ _MIXED_SECONDS = 6.0
 _END_SECONDS = 10.0
 _TERMINATE = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE application_name LIKE 'weir_%%' AND pid <> pg_backend_pid() ORDER BY random() LIMIT %s
+WHERE application_name LIKE 'weir_%%' AND datname = current_database() ORDER BY random() LIMIT %s
 """
 
 
@@ -72,7 +72,7 @@ async def postgres_killed(scene: Scene, seconds: float) -> None:
             return
 
 
-def _end(database: TimescaleServer) -> None:
+def _end(database: DatabaseServer) -> None:
     deadline = time.monotonic() + _END_SECONDS
     while database.pid is not None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -106,7 +106,7 @@ def _terminate(dsn: str, most: int) -> int:
 
 
 FAULTS = (
-    Fault("PostgreSQL frozen", ROW, postgres_frozen, _FROZEN_SECONDS, least_seconds=12),
-    Fault("PostgreSQL killed", ROW, postgres_killed, 24, 6),
+    Fault("PostgreSQL frozen", ROW, postgres_frozen, _FROZEN_SECONDS, least_seconds=12, needs=PROCESSES),
+    Fault("PostgreSQL killed", ROW, postgres_killed, 24, 6, needs=START),
     Fault("backend terminated", ROW, backends_terminated, 20, 4),
 )

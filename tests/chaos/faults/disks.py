@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from deploy.local.kafka import KafkaServer
-from deploy.local.timescale import TimescaleServer
 from tests.chaos.faults.fault import Fault
+from tests.chaos.given import DISK, DatabaseServer
 from tests.chaos.mounts import fill
 from tests.chaos.scene import Scene
 
@@ -43,7 +43,7 @@ async def database_disk_full(scene: Scene, seconds: float) -> None:
 
 
 async def _filled(
-    scene: Scene, disk: Path, server: KafkaServer | TimescaleServer, seconds: float, what: str
+    scene: Scene, disk: Path, server: KafkaServer | DatabaseServer, seconds: float, what: str
 ) -> float:
     await scene.pause(0.5, 2)
     ballast = await asyncio.to_thread(fill, disk)
@@ -56,7 +56,7 @@ async def _filled(
     return began_at
 
 
-def _begun_again(server: KafkaServer | TimescaleServer) -> None:
+def _begun_again(server: KafkaServer | DatabaseServer) -> None:
     """A server that found no room may be in the middle of ending: that is waited for."""
     deadline = time.monotonic() + 5
     while server.pid is not None and time.monotonic() < deadline:
@@ -68,5 +68,5 @@ def _begun_again(server: KafkaServer | TimescaleServer) -> None:
 
 FAULTS = (
     Fault("Kafka's disk full", ROW, kafka_disk_full, 15, needs="disks"),
-    Fault("PostgreSQL's disk full", ROW, database_disk_full, 15, needs="disks"),
+    Fault("PostgreSQL's disk full", ROW, database_disk_full, 15, needs=DISK),
 )

@@ -35,8 +35,8 @@ MARGIN_SECONDS = TRANSACTION_SECONDS + 5
 OLDEST_DAYS, YOUNGEST_DAYS = 30, 21
 _LOCK_SECONDS = 20.0
 _END_HOLDER = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'weir_maintenance'
-AND pid <> %s
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = 'weir_maintenance' AND datname = current_database() AND pid <> %s
 """
 _BELOW = """
 SELECT (SELECT raw_floor FROM store_state),
@@ -85,10 +85,19 @@ async def maintenance_without_pause(scene: Scene, seconds: float) -> None:
 
 async def _held(scene: Scene, deadline: float, seconds: float) -> None:
     settings = WriterSettings(
-        database_dsn=scene.ground.dsn, maintenance_margin_seconds=MARGIN_SECONDS, transaction_seconds=10
+        database_dsn=scene.ground.dsn,
+        maintenance_margin_seconds=MARGIN_SECONDS,
+        transaction_seconds=10,
+        compress_after_days=1,
     )
     connection = await open_connection(
-        settings, Duty.MAINTENANCE, server_settings={"lock_timeout": "30s"}, command_seconds=60
+        settings,
+        Duty.MAINTENANCE,
+        server_settings={
+            "lock_timeout": "30s",
+            "timescaledb.max_tuples_decompressed_per_dml_transaction": "0",
+        },
+        command_seconds=60,
     )
     try:
         if not await _locked(scene, connection):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from tests.chaos.faults import FAULTS
+from tests.chaos.faults.fault import WHY_NOT
+from tests.chaos.given import DISK, PROCESSES, START
 from tests.chaos.schedule import schedule
 
-ALL = ("disks", "clock")
+OWN = (PROCESSES, START)
+ALL = ("disks", "clock", DISK, *OWN)
 
 
 def names(seed: int, minutes: float) -> list[tuple[str, float]]:
@@ -32,9 +35,17 @@ def test_the_faults_alone_leave_time_for_mixtures() -> None:
 
 
 def test_the_short_form_is_short() -> None:
-    rounds = schedule(FAULTS, 1, 2, able=())
+    rounds = schedule(FAULTS, 1, 2, able=OWN)
     assert 30 < sum(r.seconds for r in rounds) < 100
-    assert not any(fault.needs for r in rounds for fault in r.faults)
+    assert not any(fault.needs and fault.needs not in OWN for r in rounds for fault in r.faults)
+
+
+def test_what_a_given_server_does_not_permit_never_strikes() -> None:
+    rounds = schedule(FAULTS, 1, 30, able=("disks", "clock"))
+    struck = {fault.name for r in rounds for fault in r.faults}
+    left_out = {"PostgreSQL frozen", "PostgreSQL killed", "PostgreSQL's disk full"}
+    assert {fault.name for fault in FAULTS} - struck == left_out
+    assert all(fault.needs in WHY_NOT for fault in FAULTS if fault.needs)
 
 
 def test_one_fault_can_be_asked_for() -> None:
