@@ -101,10 +101,21 @@ class Slots:
         await self.ready(slot)
 
     async def ready(self, slot: Slot, seconds: float = READY_SECONDS) -> None:
-        """Until the process there is ready."""
+        """Until the process there is ready; the next one, where a fault ends it meanwhile."""
         deadline = time.monotonic() + seconds
-        await until_so(lambda: slot.alive, seconds)
-        await asyncio.to_thread(wait_ready, slot.running, max(1.0, deadline - time.monotonic()))
+        while True:
+            left = max(1.0, deadline - time.monotonic())
+            await until_so(lambda: slot.alive, left)
+            process = slot.running
+            try:
+                await asyncio.to_thread(wait_ready, process, left)
+            except AssertionError:
+                # An end that nobody ordered is noted by the supervisor, and fails the round.
+                if process.child.poll() is None or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(LOOK_SECONDS)
+            else:
+                return
 
     async def all_ready(self) -> None:
         """Until every process is ready."""

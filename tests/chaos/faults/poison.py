@@ -9,6 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import psycopg
 
@@ -21,8 +22,9 @@ from tests.support.topics import PARTITIONS
 
 ROW = "poison"
 _PAUSE_SECONDS = 0.15
+# What lay at the same offsets of an earlier log has older letters.
 _LETTERS = """
-SELECT partition, record_offset, position, reason FROM dead_letters WHERE topic = %s
+SELECT partition, record_offset, position, reason FROM dead_letters WHERE topic = %s AND created_at >= %s
 """
 
 
@@ -67,7 +69,7 @@ POISONS: dict[str, tuple[Callable[[str, str], list[bytes]], int]] = {
 
 async def poison(scene: Scene, seconds: float) -> None:
     """One of each kind, over and over, on every partition."""
-    deadline = time.monotonic() + seconds
+    deadline, began_at = time.monotonic() + seconds, datetime.now(UTC)
     settings = scene.ground.topics.settings(scene.ground.kafka.bootstrap)
     places: dict[tuple[int, int], str] = {}
     async with scene.ground.kafka_lock, topic_of(settings) as topic:
@@ -76,7 +78,7 @@ async def poison(scene: Scene, seconds: float) -> None:
                 await _sent(scene, topic, kind, places)
             if time.monotonic() > deadline:
                 break
-    scene.judgements.append(lambda: _judge(scene, places))
+    scene.judgements.append(lambda: _judge(scene, places, began_at))
 
 
 async def _sent(scene: Scene, topic: Topic, kind: str, places: dict[tuple[int, int], str]) -> None:
@@ -94,9 +96,9 @@ async def _sent(scene: Scene, topic: Topic, kind: str, places: dict[tuple[int, i
     await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def _judge(scene: Scene, places: dict[tuple[int, int], str]) -> None:
+async def _judge(scene: Scene, places: dict[tuple[int, int], str], began_at: datetime) -> None:
     """One letter for each, with a reason, and none that nobody sent."""
-    letters = await asyncio.to_thread(_letters, scene.ground.dsn, scene.ground.topics.events)
+    letters = await asyncio.to_thread(_letters, scene.ground.dsn, scene.ground.topics.events, began_at)
     found = {place: reason for place, reason in letters if place in places}
     missing = {kind for place, kind in places.items() if place not in found}
     scene.must(not missing, f"not dead-lettered: {sorted(missing)}")
@@ -104,9 +106,9 @@ async def _judge(scene: Scene, places: dict[tuple[int, int], str]) -> None:
     scene.must(len(found) == len([p for p, _ in letters if p in places]), "a poison was dead-lettered twice")
 
 
-def _letters(dsn: str, topic: str) -> list[tuple[tuple[int, int], str]]:
+def _letters(dsn: str, topic: str, began_at: datetime) -> list[tuple[tuple[int, int], str]]:
     with psycopg.connect(dsn, connect_timeout=10) as connection:
-        rows = connection.execute(_LETTERS, [topic]).fetchall()
+        rows = connection.execute(_LETTERS, [topic, began_at]).fetchall()
     return [((row[0], row[1]), row[3]) for row in rows]
 
 

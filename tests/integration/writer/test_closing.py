@@ -24,7 +24,8 @@ WAIT_SECONDS = 20
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 LAST_HOUR = MIDNIGHT - timedelta(hours=1)
 HOUR = 3600 * 1_000_000
-AT = int(LAST_HOUR.timestamp()) * 1_000_000 + HOUR // 2
+# In the last seconds of the day: nothing was late when a transaction began before its end.
+AT = int(MIDNIGHT.timestamp()) * 1_000_000 - 5_000_000
 # Too far ahead to be stored: a dead letter, at which the transaction can be held.
 AHEAD = Occurrence(AT + 90 * HOUR, "ahead")
 
@@ -49,7 +50,8 @@ def late_rows(*numbers: int) -> list[Occurrence]:
 async def complete_until(stored: Stored) -> datetime:
     """Up to where what is made of rows has been made."""
     asked = (
-        "SELECT _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(mat_hypertable_id))"
+        "SELECT greatest('1900-01-01 00:00:00+00',"
+        " _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(mat_hypertable_id)))"
         " FROM _timescaledb_catalog.continuous_agg WHERE user_view_name = 'event_counts_hour'"
         if stored.edition == "community"
         else "SELECT device_days_until FROM store_state"
