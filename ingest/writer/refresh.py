@@ -11,7 +11,8 @@ row that arrives late below the watermark is invisible until its hour is refresh
 - hours before days, since days are made of them; nothing else refreshes, and nothing below the raw floor;
 - readers take hours that are in the ledger from the raw rows, and no day that holds one from the days.
 
-A refresh must never begin above the watermark, or the hole between them would read as materialized.
+A refresh must never begin above the watermark, or the hole between them would read as materialized. For the
+same reason a range is materialized in one transaction: nobody sees, and no crash leaves, half of it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,17 @@ FROM (
 ) AS materialized
 """
 _SQL_REFRESH = "CALL refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)"
+# By itself 2.29 refreshes ten periods a transaction, newest first, and the first one moves the watermark.
+_SQL_REFRESH_AT_ONCE = """
+CALL refresh_continuous_aggregate(
+    $1::regclass, $2::timestamptz, $3::timestamptz, options => '{"buckets_per_batch": 0}'
+)
+"""
+_SQL_HAS_OPTIONS = """
+SELECT EXISTS (
+    SELECT FROM pg_proc WHERE proname = 'refresh_continuous_aggregate' AND 'options' = ANY(proargnames)
+)
+"""
 _SQL_LATE = "SELECT late_hour_id, hour FROM late_hours WHERE hour < $1 ORDER BY hour"
 _SQL_STRIKE = "DELETE FROM late_hours WHERE late_hour_id = ANY($1::bigint[])"
 
@@ -99,4 +111,5 @@ async def _clock(connection: Connection, margin_seconds: float) -> tuple[datetim
 
 
 async def _refresh(connection: Connection, rung: Rung, start: datetime, end: datetime) -> None:
-    await connection.execute(_SQL_REFRESH, rung.table, start, end)
+    at_once = await connection.fetchval(_SQL_HAS_OPTIONS)
+    await connection.execute(_SQL_REFRESH_AT_ONCE if at_once else _SQL_REFRESH, rung.table, start, end)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ingest.writer.store import Outcome
+from schema.tables import LADDER
 from tests.support import oracle
 from tests.support.clock import Clock
 from tests.support.stored import Occurrence, Stored, stored_in
@@ -28,6 +29,11 @@ HOUR = 3600 * 1_000_000
 AT = int(MIDNIGHT.timestamp()) * 1_000_000 - 5_000_000
 # Too far ahead to be stored: a dead letter, at which the transaction can be held.
 AHEAD = Occurrence(AT + 90 * HOUR, "ahead")
+
+_SQL_MATERIALIZED = """
+SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)
+FROM timescaledb_information.continuous_aggregates WHERE view_name = $1
+"""
 
 
 class Hold:
@@ -119,4 +125,19 @@ async def test_an_hour_is_late_from_its_very_end_on(
         assert [row["hour"] for row in rows] == noted
         await stored.maintain(margin_seconds=MARGIN.total_seconds())
         assert await stored.maintenance.fetch("SELECT hour FROM late_hours") == []
+        oracle.check_rollups(database_dsn)
+
+
+async def test_an_hour_is_materialized_in_one_transaction(database_dsn: str, bucket_id: str) -> None:
+    """Of several, the first would move the watermark past what the others had not done yet."""
+    async with stored_in(database_dsn) as stored:
+        await stored.write(bucket_id, [Occurrence(AT - n * 60_000_000, f"{n}") for n in range(600)])
+        await stored.maintain()
+        if stored.edition == "community":
+            for rung in LADDER[:2]:
+                found = await stored.maintenance.fetchval(_SQL_MATERIALIZED, rung.table)
+                assert await stored.maintenance.fetchval(f"SELECT count(*) FROM {found}") > 0
+                assert (
+                    await stored.maintenance.fetchval(f"SELECT count(DISTINCT xmin::text) FROM {found}") == 1
+                )
         oracle.check_rollups(database_dsn)
