@@ -262,6 +262,13 @@ def supervisor_finding(home: Path) -> Finding:
 def broker_finding(bootstrap: str) -> Finding:
     """A broker answers."""
     host, _, port = bootstrap.partition(",")[0].strip().rpartition(":")
+    if not host or not port.isdecimal():
+        return Finding(
+            "broker",
+            well=False,
+            text=f"{bootstrap} names no host and port",
+            remedy="write it like kafka.example:9092 in WEIR_KAFKA_BOOTSTRAP",
+        )
     if broker_answers(host.strip("[]"), int(port), timeout_seconds=CONNECT_SECONDS):
         return Finding("broker", well=True, text=f"answers at {bootstrap}")
     return Finding(

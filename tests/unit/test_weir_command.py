@@ -29,7 +29,7 @@ from deploy.local.credentials import (
     write_credentials,
     write_first_run,
 )
-from deploy.local.doctor import Finding, guarded, secrets_finding
+from deploy.local.doctor import Finding, broker_finding, guarded, secrets_finding
 from deploy.local.occupancy import conflicts
 from deploy.local.settings import LocalSettings, local_url
 from deploy.local.state import ProcessState, Standing
@@ -233,6 +233,13 @@ def test_a_check_that_fails_itself_is_a_finding() -> None:
         raise Unavailable("the disk has gone")
 
     assert guarded(broken) == Finding("check-up", well=False, text="the disk has gone")
+
+
+@pytest.mark.parametrize("bootstrap", ["kafka", "kafka:", ":9092", "kafka:nine", ""])
+def test_the_doctor_says_how_a_broker_is_named(bootstrap: str) -> None:
+    finding = broker_finding(bootstrap)
+    assert not finding.well
+    assert "kafka.example:9092" in finding.remedy
 
 
 # --- the command line
