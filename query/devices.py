@@ -79,7 +79,7 @@ def list_statement(scope: Scope, way: Plan, bucket_id: str, after: str, limit: i
     bucket = arguments(bucket_id, "text")
     sources = [f"SELECT device FROM devices WHERE bucket_id = {bucket}"]
     for piece in way.slices:
-        table = "events" if piece.rung is None else piece.rung.table
+        table = "events" if piece.rung is None else piece.rung.built
         sources.append(f"SELECT device FROM {table} {where_clause(scope, piece, Filters(), arguments)}")
     nearest = "\nUNION ALL\n".join(
         f"({source} AND device > known.device AND device <> '' ORDER BY device LIMIT 1)" for source in sources
@@ -116,7 +116,7 @@ def counts_statement(scope: Scope, way: Plan, filters: Filters) -> Statement:
         if piece.rung is None:
             parts.append(f"SELECT name, count(*) AS y FROM events {where} GROUP BY 1")
         else:
-            parts.append(f"SELECT name, event_count AS y FROM {piece.rung.table} {where}")
+            parts.append(f"SELECT name, event_count AS y FROM {piece.rung.built} {where}")
     counted = "\nUNION ALL\n".join(parts)
     text = f"""
 SELECT name, sum(y)::bigint AS y FROM (

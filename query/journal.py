@@ -153,7 +153,7 @@ def holders(scope: Scope, way: Plan, filters: Filters) -> Statement:
     single = len(scope.bucket_keys) == 1
     parts = []
     for piece in way.slices:
-        table = "events" if piece.rung is None else piece.rung.table
+        table = "events" if piece.rung is None else piece.rung.built
         where = where_clause(scope, piece, filters, arguments)
         # In one bucket the first row settles it; in several all rows of the device must be looked at.
         parts.append(

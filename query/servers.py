@@ -132,7 +132,7 @@ def _counts(scope: Scope, way: Plan) -> Statement:
         where = where_clause(scope, piece, Filters(), arguments) + " AND server <> ''"
         table, at, count, seconds = "events", "observed_at", "count(*)", 0
         if piece.rung is not None:
-            table, at, count = piece.rung.table, "period", "sum(event_count)"
+            table, at, count = piece.rung.built, "period", "sum(event_count)"
             seconds = piece.rung.period_seconds
         # By name first: a hash of some hundred groups, where gathering names from all rows would sort these.
         parts.append(
@@ -203,7 +203,7 @@ def _of_hours(
     """The rung of hours, at these hours; its index has the name before the time."""
     named = f" AND name = ANY ({arguments(names, 'text[]')})" if len(names) <= _MAX_NAMES else ""
     return (
-        f"FROM {EVENT_COUNTS_HOUR.table} WHERE {tenancy(scope.bucket_keys, arguments)}{named}"
+        f"FROM {EVENT_COUNTS_HOUR.built} WHERE {tenancy(scope.bucket_keys, arguments)}{named}"
         f" AND period = ANY ({arguments(starts, 'timestamptz[]')}) AND server <> ''"
     )
 

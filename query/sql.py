@@ -108,7 +108,7 @@ def counted_by_period(
         same = interval.width == piece.rung.period_seconds * SECOND
         x = "period" if same else _period(interval, "period", arguments)
         where = where_clause(scope, piece, filters, arguments)
-        return f"SELECT {x} AS x, event_count AS y FROM {piece.rung.table} {where}"
+        return f"SELECT {x} AS x, event_count AS y FROM {piece.rung.built} {where}"
     first = interval.period(piece.start)
     if first == interval.period(piece.end - 1):
         # The edge of a histogram lies in one period: no row of it has to be cut or grouped.
@@ -129,7 +129,7 @@ def counts_by_app(scope: Scope, plan: Plan, filters: Filters, limit: int) -> Sta
         if piece.rung is None:
             parts.append(f"SELECT app, name, count(*) AS y FROM events {where} GROUP BY 1, 2")
         else:
-            parts.append(f"SELECT app, name, event_count AS y FROM {piece.rung.table} {where}")
+            parts.append(f"SELECT app, name, event_count AS y FROM {piece.rung.built} {where}")
     counted = "\nUNION ALL\n".join(parts)
     text = f"""
 SELECT app, array_agg(name ORDER BY name COLLATE "C") AS names, array_agg(y ORDER BY name COLLATE "C") AS ys

@@ -17,9 +17,10 @@ from query.events import Batches, batches_of, fetched
 from query.execute import AnyConnection, Reader, fetch
 from query.filters.compile import predicate, sort_keys
 from query.filters.conditions import ALWAYS, Condition, Tag
-from query.request import END_OF_TIME, Range, Scope, moment
-from query.sql import Arguments, Statement, tenancy_of_rows
+from query.request import END_OF_TIME, Range, Scope, microseconds, moment
+from query.sql import FEW_KEYS, Arguments, Statement, tenancy, tenancy_of_rows
 from schema.errors import Invalid
+from schema.tables import STREAM_NAMES
 
 MAX_DEVICES = 100
 MAX_EVENTS = 100_000
@@ -66,6 +67,14 @@ class Streams:
         return self.range.seen_by(Scope((), min((scope.visible_from for scope in self.scopes), default=0)))
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that the stream's events have before ``until``: microseconds since 1970, in the range."""
+
+    until: int
+    names: tuple[str, ...]
+
+
 async def stream_batches(reader: Reader, asked: Streams) -> Batches:
     """Rows of ``stream_page``, in order and in batches; close it when you stop early.
 
@@ -82,19 +91,51 @@ async def stream_batches(reader: Reader, asked: Streams) -> Batches:
 
 
 async def _of_streams(connection: AnyConnection, asked: Streams) -> Batches:
+    names = await known_names(connection, asked)
     if asked.most_rows > MAX_EVENTS:
-        (row,) = await fetch(connection, stream_count(asked))
+        (row,) = await fetch(connection, stream_count(asked, names))
         if row["found"] > MAX_EVENTS:
             raise Invalid(
                 f"limit: more than {MAX_EVENTS} events for these devices; ask for fewer devices, a lower "
                 "limit or a shorter time"
             )
-    async with aclosing(fetched(connection, stream_page(asked))) as found:
+    async with aclosing(fetched(connection, stream_page(asked, names))) as found:
         async for rows in found:
             yield rows
 
 
-def stream_page(asked: Streams) -> Statement:
+async def known_names(connection: AnyConnection, asked: Streams) -> Names | None:
+    """The names that the stream's events have, where that is known and they are not too many."""
+    keys = _keys(asked)
+    if len(keys) > FEW_KEYS:
+        # To look all of them up would take as long as what it saves.
+        return None
+    (row,) = await fetch(connection, stream_names(asked))
+    if len(row["names"]) > STREAM_NAMES:
+        return None
+    until = min(max(microseconds(row["until"]), asked.seen.start), asked.seen.end)
+    return Names(until, tuple(row["names"])) if until > asked.seen.start else None
+
+
+def stream_names(asked: Streams) -> Statement:
+    """One row (until, names): events of the stream before ``until`` have these names, in what is asked."""
+    arguments = Arguments()
+    start = arguments(moment(asked.seen.start), "timestamptz")
+    text = f"""
+SELECT least(
+        stream_names_until, (SELECT min(hour) FROM late_hours WHERE hour > {start} - INTERVAL '1 hour')
+    ) AS until,
+    ARRAY(
+        SELECT DISTINCT name FROM stream_names
+        WHERE {tenancy(_keys(asked), arguments)} AND stream = {arguments(asked.stream, "text")}
+        ORDER BY name LIMIT {STREAM_NAMES + 1}
+    ) AS names
+FROM store_state
+"""
+    return Statement(text, tuple(arguments.values))
+
+
+def stream_page(asked: Streams, names: Names | None = None) -> Statement:
     """Rows (place: of the device, from 1; id, observed_at, data: JSON text), in order."""
     arguments = Arguments()
     devices = arguments(asked.devices, "text[]")
@@ -103,46 +144,69 @@ def stream_page(asked: Streams) -> Statement:
     order = "".join(f"key_{number} {direction}, " for number, (_, direction) in enumerate(keys))
     # Of the events let through the first are found by each device; put together, they are already in the
     # order of the devices, and the outer sort has one device's events in hand at a time.
+    limit = arguments(asked.limit, "bigint")
+    ending = f'ORDER BY {order}observed_at DESC, id COLLATE "C", bucket_key LIMIT {limit}'
+    found = _joined(
+        [
+            f"SELECT bucket_key, id, observed_at, data{columns} FROM events\n    {where}\n    {ending}"
+            for where in _wheres(asked, names, arguments)
+        ],
+        ending,
+    )
     text = f"""
 SELECT wanted.place, found.id, found.observed_at, found.data::text AS data
 FROM unnest({devices}) WITH ORDINALITY AS wanted (device, place)
-CROSS JOIN LATERAL (
-    SELECT bucket_key, id, observed_at, data{columns}
-    FROM events
-    {_where(asked, arguments)}
-    ORDER BY {order}observed_at DESC, id COLLATE "C", bucket_key
-    LIMIT {arguments(asked.limit, "bigint")}
-) AS found
+CROSS JOIN LATERAL ({found}) AS found
 ORDER BY wanted.place, {order}found.observed_at DESC, found.id COLLATE "C", found.bucket_key
 """
     return Statement(text, tuple(arguments.values))
 
 
-def stream_count(asked: Streams) -> Statement:
+def stream_count(asked: Streams, names: Names | None = None) -> Statement:
     """One row (found): how many events ``stream_page`` has, counted to just beyond MAX_EVENTS."""
     arguments = Arguments()
+    limit = arguments(asked.limit, "bigint")
+    parts = [f"SELECT FROM events {where} LIMIT {limit}" for where in _wheres(asked, names, arguments)]
     text = f"""
 SELECT count(*) AS found
 FROM (
     SELECT FROM unnest({arguments(asked.devices, "text[]")}) AS wanted (device)
-    CROSS JOIN LATERAL (
-        SELECT FROM events {_where(asked, arguments)} LIMIT {arguments(asked.limit, "bigint")}
-    ) AS found
+    CROSS JOIN LATERAL ({_joined(parts, f"LIMIT {limit}")}) AS found
     LIMIT {arguments(MAX_EVENTS + 1, "bigint")}
 ) AS counted
 """
     return Statement(text, tuple(arguments.values))
 
 
-def _where(asked: Streams, arguments: Arguments) -> str:
+def _keys(asked: Streams) -> tuple[int, ...]:
+    return tuple(sorted(key for scope in asked.scopes for key in scope.bucket_keys))
+
+
+def _joined(parts: list[str], ending: str) -> str:
+    """Parts as one; each has its own end of the list, so all together need theirs."""
+    if len(parts) == 1:
+        return parts[0]
+    return "SELECT * FROM (" + "\nUNION ALL\n".join(f"({part})" for part in parts) + f") AS parts {ending}"
+
+
+def _wheres(asked: Streams, names: Names | None, arguments: Arguments) -> list[str]:
+    """One WHERE for each part of the range, the newest first: since names are no longer known, and before."""
     seen = asked.seen
-    keys = tuple(sorted(key for scope in asked.scopes for key in scope.bucket_keys))
+    if names is None:
+        return [_where(asked, seen, None, arguments)]
+    parts = ((Range(names.until, seen.end), None), (Range(seen.start, names.until), names.names))
+    return [_where(asked, part, known, arguments) for part, known in parts if not part.empty]
+
+
+def _where(asked: Streams, seen: Range, names: tuple[str, ...] | None, arguments: Arguments) -> str:
     predicates = [
-        tenancy_of_rows(keys, arguments),
+        tenancy_of_rows(_keys(asked), arguments),
         "device = wanted.device",
         # What the index leaves out; of a device that comes from a list the planner could not know it.
         "device <> ''",
         f"stream = {arguments(asked.stream, 'text')}",
+        # The index has them, and not the stream: events of others are passed over without being fetched.
+        *([] if names is None else [f"name = ANY ({arguments(names, 'text[]')})"]),
         f"observed_at >= {arguments(moment(seen.start), 'timestamptz')}",
         f"observed_at < {arguments(moment(seen.end), 'timestamptz')}",
     ]

@@ -48,6 +48,14 @@ class Rung:
     period_seconds: int
     dimensions: tuple[str, ...]
 
+    @property
+    def built(self) -> str:
+        """The view that questions read: what is built of the table, and no row that is counted anew.
+
+        ``rollup_coverage`` says up to where it is complete.
+        """
+        return f"{self.table}_built"
+
 
 EVENT_COUNTS_MINUTE = Rung("event_counts_minute", MINUTE_SECONDS, ("name",))
 EVENT_COUNTS_HOUR = Rung("event_counts_hour", HOUR_SECONDS, ("name", "app", "server"))
@@ -62,6 +70,13 @@ LADDER = (EVENT_COUNTS_MINUTE, EVENT_COUNTS_HOUR, EVENT_COUNTS_DAY, DEVICE_COUNT
 ROLLUP_SHARDS = 4
 # What maintenance merges the shards of closed periods into: writers add to shards from 0.
 MERGED_SHARD = -1
+
+# Minutes of the open hour are materialized once they ended so long ago, and a margin more; a row that comes
+# so late is noted in the ledger although its hour is open (community edition).
+LATE_SECONDS = 300
+
+# With more names than this a stream is not told by them (the table stream_names).
+STREAM_NAMES = 200
 
 # Advisory locks (one 64-bit space for the database): who holds which.
 LOCK_MIGRATION = 0x57454952_0001

@@ -6,6 +6,7 @@ rebalances), ``assignment`` (where a partition goes on, and whether its log is s
 lost), ``batch`` (pure: records to rows and counts), ``recent`` (which events were seen a moment ago),
 ``store`` (the one transaction), ``statements`` (its SQL), ``poison`` (finds the rows that PostgreSQL
 refuses), ``dead_letters`` (what cannot be stored). Beside them ``maintenance`` and its steps: ``chunks``,
-``refresh``, ``device_days``, ``shards``, ``retention``, ``purge``. ``process`` puts all of it together;
+``refresh``, ``device_days``, ``stream_names``, ``shards``, ``retention``, ``purge``.
+``process`` puts all of it together;
 ``resend`` is for people: dead letters on their way back.
 """

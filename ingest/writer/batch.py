@@ -467,6 +467,10 @@ class Counts:
         """Start minutes of the hours in here that ended at or before ``minute``."""
         return sorted({key[4] for key in self.hours if key[4] + HOUR_MINUTES <= minute})
 
+    def hours_of_minutes_before(self, minute: int) -> list[int]:
+        """Start minutes of the hours that have a minute in here which ended at or before ``minute``."""
+        return sorted({key[2] - key[2] % HOUR_MINUTES for key in self.minutes if key[2] < minute})
+
 
 COPY_SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 COPY_TRAILER = b"\xff\xff"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from ingest.writer import stream_names
 from schema.connections import Connection
 
 _SQL_CLOCK = """
@@ -50,6 +51,7 @@ async def build(connection: Connection, margin_seconds: float) -> None:
             await _build_day(connection, day, [])
             day += DAY
     await connection.execute(_SQL_COVERED, until)
+    await stream_names.note_closed(connection, until)
     await connection.execute(_SQL_STRIKE_UNBUILT, until)
     late: dict[datetime, list[int]] = {}
     for entry in await connection.fetch(_SQL_LATE, until):
@@ -65,5 +67,7 @@ async def _build_day(connection: Connection, day: datetime, entries: list[int]) 
     async with connection.transaction(isolation="repeatable_read"):
         await connection.execute(_SQL_DELETE_DAY, day)
         await connection.execute(_SQL_BUILD_DAY, day)
+        if entries:
+            await stream_names.note_day(connection, day)
         await connection.execute(_SQL_STRIKE, entries)
         await connection.execute(_SQL_COVERED, day + DAY)

@@ -32,6 +32,7 @@ DELETE FROM node_reports WHERE bucket_id = $1 AND observed_at >= $2 AND observed
 """
 _SQL_DELETE = "DELETE FROM events WHERE bucket_key = $1 AND observed_at >= $2 AND observed_at < $3"
 _SQL_DELETE_COUNTS = "DELETE FROM {table} WHERE bucket_key = $1"
+_SQL_DELETE_NAMES = "DELETE FROM stream_names WHERE bucket_key = $1"
 _SQL_PURGED = "UPDATE bucket_keys SET purged_at = now() WHERE bucket_key = $1"
 # Where the rows of a continuous aggregate lie. Refreshing it would remove them too, but by counting all other
 # buckets anew, and not at all below the raw floor.
@@ -57,6 +58,7 @@ async def purge(
             rows += int(status.rsplit(" ", 1)[1])
         for rung in rungs:
             await connection.execute(_SQL_DELETE_COUNTS.format(table=rung), key)
+        await connection.execute(_SQL_DELETE_NAMES, key)
         if retired["deleted"]:
             for chunk in await connection.fetch(_SQL_CHUNKS, "node_reports"):
                 bounds = chunk["range_start"], chunk["range_end"]

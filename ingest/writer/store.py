@@ -45,7 +45,7 @@ from schema.connections import Connection
 from schema.errors import Unavailable, WeirError
 from schema.records import POSTGRES_EPOCH_MICROSECONDS
 from schema.settings import WriterSettings
-from schema.tables import EVENT_COLUMNS, NODE_REPORT_COLUMNS, ROLLUP_SHARDS
+from schema.tables import EVENT_COLUMNS, LATE_SECONDS, MINUTE_SECONDS, NODE_REPORT_COLUMNS, ROLLUP_SHARDS
 
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -350,7 +350,11 @@ class Store:
             )
 
     async def _note_late_hours(self, counts: Counts, started_at: datetime) -> None:
-        late = counts.hours_before(postgres_minute((started_at - _UNIX_EPOCH) // _MICROSECOND))
+        minute = postgres_minute((started_at - _UNIX_EPOCH) // _MICROSECOND)
+        late = counts.hours_before(minute)
+        if not self._apache:
+            # Minutes are materialized before their hour is closed.
+            late = sorted({*late, *counts.hours_of_minutes_before(minute - LATE_SECONDS // MINUTE_SECONDS)})
         if late:
             await self._connection.execute(statements.NOTE_LATE_HOURS, list(map(_minute_moment, late)))
 

@@ -66,9 +66,10 @@ TENANTS_ROWS: dict[str, str] = {
     "event_counts_hour": _KEY,
     "event_counts_day": _KEY,
     "device_counts_day": _KEY,
+    "stream_names": _KEY,
 }
 # Built by maintenance, which does not run here.
-EMPTY_HERE = {"device_counts_day"}
+EMPTY_HERE = {"device_counts_day", "stream_names"}
 NOBODYS_TABLES = {"store_state", "partition_offsets", "late_hours", "alembic_version"}
 _TABLES = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"

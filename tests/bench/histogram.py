@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from ingest.writer import shards
+from ingest.writer import refresh, shards
 from query import sql
 from query.execute import Reader, hours_around, open_reader, planned
 from query.interval import Interval, Unit
@@ -34,6 +34,7 @@ APPS = 4
 SERVERS_OF_APP = 2
 DEVICES = 1000
 SHARDS = 4
+_MARGIN_SECONDS = 60.0
 
 _FILL = f"""
 INSERT INTO events
@@ -100,12 +101,9 @@ async def _fill(connection: asyncpg.Connection[asyncpg.Record], plot: Plot, rows
         await connection.execute(_FILL, start, end, keys, len(keys), first, last)
     if await connection.fetchval("SELECT edition FROM store_state") == "apache":
         await connection.execute(_ROLL_UP)
-        await shards.merge(connection, 60.0)
+        await shards.merge(connection, _MARGIN_SECONDS)
     else:
-        for rung in (*_RUNGS[1:], _RUNGS[0]):
-            await connection.execute(
-                f"CALL refresh_continuous_aggregate('{rung}', NULL, now() - INTERVAL '1 hour')"
-            )
+        await refresh.refresh_current(connection, _MARGIN_SECONDS)
     for table in ("events", *_RUNGS):
         await connection.execute(f"VACUUM ANALYZE {table}")
     await connection.execute("CHECKPOINT")

@@ -273,6 +273,10 @@ async def play(world: World, steps: list[object]) -> None:
 
 LATE = ((Offset(-30 * HOUR), 0, "boot", "shop", "s1", "d1"), (Offset(-29 * HOUR), 1, "boot", "", "", ""))
 
+# Minutes of the open hour that are materialized by now, and others: late although their hour is open.
+SOON = tuple((Offset(-minutes * MINUTE), minutes, "boot", "shop", "s1", "d1") for minutes in range(0, 60, 3))
+SOON_LATE = tuple((Offset(-minutes * MINUTE), minutes, "boot", "", "", "") for minutes in range(1, 60, 3))
+
 
 @pytest.mark.timeout(400)
 @settings(
@@ -283,6 +287,9 @@ LATE = ((Offset(-30 * HOUR), 0, "boot", "shop", "s1", "d1"), (Offset(-29 * HOUR)
 @given(steps=STEPS)
 @example(
     steps=[Store(0, LATE[:1], 0), Maintain(True), Store(0, LATE, 1), EVERYTHING, Maintain(True), EVERYTHING]
+)
+@example(
+    steps=[Store(0, SOON, 0), Maintain(False), Store(0, SOON_LATE, 1), EVERYTHING, Maintain(True), EVERYTHING]
 )
 @example(steps=[Store(0, LATE, 0), Maintain(True), Delete(0), EVERYTHING, Store(0, LATE, 0), EVERYTHING])
 async def test_every_plan_counts_what_a_count_by_hand_counts(database_dsn: str, steps: list[object]) -> None:

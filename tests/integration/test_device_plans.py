@@ -48,6 +48,9 @@ async def reader(database_dsn: str) -> AsyncIterator[Reader]:
         await owner.execute(EVENTS, NOW // SECOND)
         if await owner.fetchval("SELECT edition FROM store_state") == "apache":
             await owner.execute(COUNTS)
+        else:
+            refreshing = "CALL refresh_continuous_aggregate('device_counts_day', NULL, to_timestamp($1))"
+            await owner.execute(refreshing, NOW // SECOND)
         await owner.execute(REPORTS, NOW // SECOND, BUCKET)
         await owner.execute("ANALYZE events; ANALYZE node_reports; ANALYZE device_counts_day")
 
@@ -77,10 +80,7 @@ async def test_which_buckets_hold_a_device_is_read_from_the_indexes(reader: Read
     text = await explained(reader, holders(scope, way, asked(scope).filters))
     assert "Seq Scan on _hyper" not in text
     assert "events_device" in text
-    async with reader.snapshot() as connection:
-        built = await connection.fetchval("SELECT edition = 'apache' FROM store_state")
-    # Nothing is materialized here in the community edition: there the rung itself reads the raw rows.
-    assert ("device_counts_day_key" in text) == built
+    assert "device_counts_day_key" in text
     assert 0 < rows_read(text) < 50
     async with reader.snapshot() as connection:
         rows = await fetch(connection, holders(scope, way, asked(scope).filters))

@@ -39,7 +39,7 @@ _CATALOGUE = {
         WHERE hypertable_schema = 'public' ORDER BY 1""",
     "aggregates": """
         SELECT view_name, materialized_only FROM timescaledb_information.continuous_aggregates ORDER BY 1""",
-    "state": "SELECT edition, raw_floor, device_days_until FROM store_state",
+    "state": "SELECT edition, raw_floor, device_days_until, stream_names_until FROM store_state",
     "revision": "SELECT version_num FROM alembic_version",
 }
 

@@ -54,6 +54,10 @@ MAY: dict[str, dict[str, str]] = {
         "event_counts_hour": R,
         "event_counts_day": R,
         "device_counts_day": R,
+        "event_counts_minute_built": R,
+        "event_counts_hour_built": R,
+        "event_counts_day_built": R,
+        "device_counts_day_built": R,
         "partition_offsets": R,
         "late_hours": R,
         "rollup_stale_hours": R,
@@ -75,10 +79,11 @@ MAY: dict[str, dict[str, str]] = {
         "mail_tokens": ALL,
         "devices": ALL,
         "node_retirements": RID,
+        "stream_names": R,
     },
 }
-VIEWS = ("rollup_stale_hours", "rollup_coverage")
 ROLLUPS = ("event_counts_minute", "event_counts_hour", "event_counts_day", "device_counts_day")
+VIEWS = ("rollup_stale_hours", "rollup_coverage", *(f"{rollup}_built" for rollup in ROLLUPS))
 
 
 @pytest.fixture(scope="module")

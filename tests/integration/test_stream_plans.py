@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from decimal import Decimal
 
 import pytest
 
+from ingest.writer import stream_names
 from query.execute import Reader, fetch
 from query.filters.conditions import ALWAYS, Condition, Equals, Tag
 from query.interval import DAY, SECOND
-from query.request import Range, Scope
-from query.streams import NEWEST_FIRST, Sorting, Streams, stream_count, stream_page
-from schema.connections import Connection
+from query.request import Range, Scope, moment
+from query.streams import NEWEST_FIRST, Names, Sorting, Streams, known_names, stream_count, stream_page
+from schema.connections import Connection, Duty, open_connection
+from schema.settings import ApiSettings
 from tests.support.explained import explained, reader_of
 
 NOW = 1_790_000_000 * SECOND // DAY * DAY
@@ -89,6 +92,46 @@ async def test_devices_come_in_order_without_sorting_them_all(reader: Reader) ->
     for sorting in (NEWEST_FIRST, Sorting(Tag(("n",)), descending=True)):
         text = await explained(reader, stream_page(asked(("d2", "d1"), 2, sorting=sorting)))
         assert "Presorted Key: wanted.place" in text
+
+
+OTHERS = """
+INSERT INTO events
+SELECT 1, 'note', 'log', '', '', to_timestamp($1) - i * INTERVAL '20 seconds', 'o' || i, now(), 'd0', '{}'
+FROM generate_series(1, 43200) AS i
+"""
+
+
+async def test_events_of_other_streams_are_passed_over_in_the_index(
+    reader: Reader, database_dsn: str
+) -> None:
+    owner = await open_connection(
+        ApiSettings(database_dsn=database_dsn), Duty.MAINTENANCE, command_seconds=60
+    )
+    await owner.execute(OTHERS, NOW // SECOND)
+    await owner.execute("ANALYZE events")
+    for days in range(1, 11):
+        await stream_names.note_day(owner, moment(NOW - days * DAY))
+    await owner.execute("UPDATE store_state SET stream_names_until = $1", moment(NOW - DAY))
+    await owner.close(timeout=5)
+    question = asked(("d0",), condition=Equals(Tag(("n",)), Decimal(13)))
+    async with reader.snapshot() as connection:
+        names = await known_names(connection, question)
+    assert names == Names(NOW - DAY, ("boot", "click"))
+    unknown, known = [await explained(reader, stream_page(question, found)) for found in (None, names)]
+    assert "events_device" in known
+    assert "Seq Scan" not in known
+    # Two of three events are of another stream; of the last day they are fetched in either case.
+    assert rows_removed(unknown) > 43_200
+    assert rows_removed(known) < 43_200 / 2 + 2 * 4320
+    # The newest few are found without looking into the days before.
+    text = await explained(reader, stream_page(asked(("d0",), limit=10), names))
+    assert text.count("never executed") >= 8
+    assert buffers(text) < 60
+
+
+def rows_removed(text: str) -> int:
+    """Rows that were fetched and thrown away."""
+    return sum(map(int, re.findall(r"Rows Removed by Filter: (\d+)", text)))
 
 
 async def test_counting_stops_at_the_bound(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 TENANTS_TABLES = (
-    "events|event_counts_minute|event_counts_hour|event_counts_day|device_counts_day|node_reports|devices"
-    "|node_retirements|dead_letters|buckets|bucket_members"
+    "events|event_counts_minute|event_counts_hour|event_counts_day|device_counts_day|event_counts_minute_built"
+    "|event_counts_hour_built|event_counts_day_built|device_counts_day_built|node_reports|devices"
+    "|stream_names|node_retirements|dead_letters|buckets|bucket_members"
 )
 _NAMED = re.compile(rf"\b(?:FROM|JOIN)\s+({TENANTS_TABLES})\b", re.IGNORECASE)
 # What ends the conditions of a SELECT, on its own level.

@@ -245,7 +245,7 @@ async def _counted(connection: Connection, rung: Rung, key: int) -> dict[tuple[d
 async def _kept(connection: Connection, rung: Rung, key: int) -> dict[tuple[datetime, ...], int]:
     columns = ", ".join(rung.dimensions)
     rows = await connection.fetch(
-        f"SELECT period, {columns}, sum(event_count)::bigint AS count FROM {rung.table}"
+        f"SELECT period, {columns}, sum(event_count)::bigint AS count FROM {rung.built}"
         f" WHERE bucket_key = $1 GROUP BY period, {columns}",
         key,
     )

@@ -55,8 +55,8 @@ CONDITIONS = st.recursive(
 # Where a statement's text may name a table: each is looked at below.
 COVERED = {
     "counts_by_period", "counted_by_period", "counts_by_app", "events_page", "list_statement", "holders",
-    "counts_statement", "times", "counts", "stream_page", "stream_count", "statement", "_counts", "_to_hours",
-    "_of_hours", "_named", "_probe", "_REGISTERED", "_NODES",
+    "counts_statement", "times", "counts", "stream_page", "stream_count", "stream_names", "statement",
+    "_counts", "_to_hours", "_of_hours", "_named", "_probe", "_REGISTERED", "_NODES",
 }  # fmt: skip
 
 
@@ -110,6 +110,10 @@ def built(
     wanted = streams.Streams(tuple(scopes), (text,), text, span, 5, condition)
     yield streams.stream_page(wanted), [everything]
     yield streams.stream_count(wanted), [everything]
+    yield streams.stream_names(wanted), [everything]
+    names = streams.Names((span.start + span.end) // 2, (text, "boot"))
+    yield streams.stream_page(wanted, names), [everything]
+    yield streams.stream_count(wanted, names), [everything]
     yield uptime.statement(BUCKET, span.start, span.end + DAY), []
     yield Statement(devices._REGISTERED, (BUCKET, text)), []
     yield Statement(servers._NODES, (BUCKET, AT)), []

@@ -354,6 +354,16 @@ def test_an_hour_is_closed_from_its_end_on() -> None:
     assert counts.hours_before(660) == [600]
 
 
+def test_a_minute_is_late_from_its_end_on() -> None:
+    counts = Counts()
+    counts.add(1, "n", "", "", 642, 0, 5)
+    counts.add(1, "n", "", "", 655, 0, 5)
+    counts.add(1, "n", "", "", 700, 0, 5)
+    assert counts.hours_of_minutes_before(642) == []
+    assert counts.hours_of_minutes_before(643) == [600]
+    assert counts.hours_of_minutes_before(701) == [600, 660]
+
+
 def test_a_copy_stream_is_signature_tuples_trailer() -> None:
     (run,), _ = decode(record(events(event("a"), event("b"))))
     run.head = run.segment.head(7)

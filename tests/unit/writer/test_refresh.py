@@ -40,6 +40,14 @@ def test_ranges_cover_each_late_hour_that_is_complete_and_nothing_else(
     assert covered == {period for period in wanted if period + width <= at(end)}
 
 
+def test_of_an_open_hour_the_complete_minutes_are_covered() -> None:
+    end = at(10) + timedelta(minutes=42)
+    late = [at(8), at(9), at(10), at(11)]
+    assert coalesced(late, EVENT_COUNTS_MINUTE, end) == [(at(8), end)]
+    assert coalesced(late[2:], EVENT_COUNTS_MINUTE, end) == [(at(10), end)]
+    assert coalesced(late, EVENT_COUNTS_HOUR, end) == [(at(8), at(10))]
+
+
 def test_neighbours_are_one_range() -> None:
     assert coalesced([at(1), at(2), at(5)], EVENT_COUNTS_HOUR, at(10)) == [(at(1), at(3)), (at(5), at(6))]
     assert coalesced([at(1), at(2), at(25)], EVENT_COUNTS_DAY, at(48)) == [(at(0), at(48))]
