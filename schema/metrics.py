@@ -112,7 +112,9 @@ class WriterMetrics:
         self.queue_bytes = Gauge(
             "weir_writer_queue_bytes", "Record bytes that wait for the database.", registry=registry
         )
-        self.late_hours = Gauge("weir_late_hours", "Hours with late rows that wait for a refresh.", registry=registry)
+        self.late_hours = Gauge(
+            "weir_late_hours", "Hours with late rows that wait for a refresh.", registry=registry
+        )
         self.maintenance_seconds = Histogram(
             "weir_maintenance_seconds", "Time of one maintenance step.", ["step"], registry=registry
         )

@@ -69,7 +69,7 @@ def test_nothing_that_a_caller_wrote_is_in_the_text(scopes: list[Scope], span: R
 def test_every_look_at_nodes_names_the_bucket() -> None:
     text = statement(BUCKET, 5 * DAY, 9 * DAY).text
     tables = re.findall(r"FROM (?:node_reports|node_retirements)\s+WHERE bucket_id = \$1::text", text)
-    assert len(tables) == len(re.findall(r"FROM (?:node_reports|node_retirements)", text)) == 5
+    assert len(tables) == len(re.findall(r"FROM (?:node_reports|node_retirements)", text)) == 8
 
 
 def test_one_scope_for_each_retention() -> None:
