@@ -26,6 +26,7 @@ from api.tenancy.attempts import Attempts
 from api.tenancy.passwords import hash_password
 from deploy import reference
 from ingest.gateway.admission import Terms, admit_events
+from ingest.gateway.dialects.cloud_events import CLOUD_EVENTS, CloudEvents
 from ingest.gateway.dialects.events import EVENTS
 from ingest.gateway.dialects.nodes import NODE_REPORTS
 from ingest.gateway.dialects.reading import JSON
@@ -225,13 +226,23 @@ def bodies(count: int) -> None:
 
 
 REFUSALS = (Invalid, Overloaded, DeadLetterFlood)
+
+
 # Their N is said in another unit than the row's, or is one of several of the same limit.
+def attributes(count: int) -> None:
+    required = {"specversion": "1.0", "id": "1", "source": "s", "type": "t"}
+    extensions = {f"x{n}": n for n in range(count - len(required))}
+    body = json.dumps([{**required, **extensions}]).encode()
+    refused(CloudEvents().read(body, CLOUD_EVENTS, LIMITS).rejections)
+
+
 OTHERWISE_COUNTED = {"levels of data", "powers of two of a zstd window"}
 
 # What is tried with N, and with N + 1.
 TRIED: dict[str, tuple[int, Callable[[int], object]]] = {
     "events": (10_000, lambda n: EVENTS.read(b"[" + b",".join([b'{"name":"a"}'] * n) + b"]", JSON, LIMITS)),
     "bytes of an event": (262_144, sized),
+    "fields": (100, attributes),
     "levels of data": (63, lambda n: data(b"[" * n + b"]" * n)),
     "seconds ahead": (86_400, lambda n: event(observed_at=NOW // 1_000_000 + n)),
     "characters of an id": (128, lambda n: event(id="ä" * n)),

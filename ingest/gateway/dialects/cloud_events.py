@@ -21,7 +21,15 @@ from multidict import CIMultiDictProxy
 from pydantic import ValidationError
 
 from ingest.gateway.dialects.events import EMPTY_DATA, Event
-from ingest.gateway.dialects.reading import NOT_TAKEN, Batch, check_utf8, read_each, too_large, words
+from ingest.gateway.dialects.reading import (
+    NOT_TAKEN,
+    Batch,
+    check_utf8,
+    fields_of,
+    read_each,
+    too_large,
+    words,
+)
 from ingest.gateway.dialects.splitting import FEW, check_elements, leniently_split
 from ingest.gateway.json_text import may_hold_faults
 from schema.cloud_events import KEPT, CloudEventModel, event_identifier
@@ -104,7 +112,7 @@ def _batch_texts(body: bytes, limits: EventLimits) -> list[bytes]:
 def _read_text(text: bytes) -> Event:
     check_utf8(text)
     try:
-        fields = _FIELDS.decode(text)
+        fields = fields_of(text)
         data = fields.pop("data", None)
         attributes = {name: msgspec.json.decode(value) for name, value in fields.items()}
     except NOT_TAKEN as error:

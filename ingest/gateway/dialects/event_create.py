@@ -8,13 +8,11 @@ import msgspec
 from pydantic import ValidationError
 
 from ingest.gateway.dialects.events import EMPTY_DATA, Event
-from ingest.gateway.dialects.reading import JSON, NOT_TAKEN, Batch, check_utf8, too_large, words
+from ingest.gateway.dialects.reading import JSON, NOT_TAKEN, Batch, check_utf8, fields_of, too_large, words
 from ingest.gateway.json_text import may_hold_faults
 from schema.errors import Invalid, UnsupportedEncoding
 from schema.events import EventCreateModel, first_problem
 from schema.settings import EventLimits
-
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_event_create(body: bytes, media_type: str, limits: EventLimits) -> Batch[Event]:
@@ -25,7 +23,7 @@ def read_event_create(body: bytes, media_type: str, limits: EventLimits) -> Batc
         return Batch([], [], [too_large(0, limits)])
     check_utf8(body)
     try:
-        fields = _FIELDS.decode(body)
+        fields = fields_of(body)
         data = fields.pop("event_data", EMPTY_DATA)
         values: dict[str, Any] = {name: msgspec.json.decode(value) for name, value in fields.items()}
     except NOT_TAKEN as error:
