@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -48,6 +48,15 @@ def linkable(
         yield weir, weir.start("gateway"), f"X-KM-PUBLIC: {row[0]}\r\nX-KM-SECRET: {SECRET}\r\n"
 
 
+def request(identity: str, number: int) -> bytes:
+    """For a link."""
+    return (
+        "GET /api/node/link HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"{identity}X-KM-SERVER: s{number}\r\n\r\n"
+    ).encode()
+
+
 @asynccontextmanager
 async def links(gateway: Process, identity: str, count: int) -> AsyncIterator[list[asyncio.StreamWriter]]:
     """So many links, each of a machine of its own."""
@@ -56,11 +65,7 @@ async def links(gateway: Process, identity: str, count: int) -> AsyncIterator[li
     async def opened(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writers.append(writer)
-        writer.write(
-            "GET /api/node/link HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            f"{identity}X-KM-SERVER: s{number}\r\n\r\n".encode()
-        )
+        writer.write(request(identity, number))
         assert b" 101 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
 
     try:
@@ -195,6 +200,28 @@ async def test_a_flood_while_kafka_is_frozen_stays_within_memory_and_loses_nothi
         assert most < MEMORY_BYTES, f"{most / MIB:.0f} MiB"
         assert most < before + 110 * MIB, f"{most / MIB:.0f} MiB"
         await until(lambda: is_back(gateway, before))
+
+
+async def test_who_sends_before_the_answer_is_dropped(
+    kafka_bootstrap: str, database_dsn: str, topics: TopicNames, tmp_path: Path
+) -> None:
+    """While a link is held, nobody counts what arrives: an agent waits for the answer, as it has to."""
+    await ensure_topics(topics.settings(kafka_bootstrap))
+    with linkable(kafka_bootstrap, database_dsn, topics, tmp_path) as (weir, _, identity):
+        gateway = weir.start("gateway", WEIR_GATEWAY_SETTLE_SECONDS="20")
+        for pause_seconds in (0.0, 1.0):
+            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            pieces = [request(identity, 1), event(1, 100)]
+            if pause_seconds:
+                writer.write(pieces.pop(0))
+                await asyncio.sleep(pause_seconds)
+            writer.write(b"".join(pieces))
+            answer = b""
+            async with asyncio.timeout(10):
+                with suppress(ConnectionError):
+                    answer = await reader.read()
+            assert b" 101 " not in answer
+            writer.close()
 
 
 async def all_stored(weir: Weir, count: int) -> bool:

@@ -202,6 +202,34 @@ def test_who_does_not_use_its_turn_is_ended_and_the_next_has_it() -> None:
     assert all(link.reading for link in links if not link.ended)
 
 
+def test_a_link_that_waits_for_kafka_has_no_turn() -> None:
+    """It could not be read even then, and would be ended for it."""
+    shares = Shares(CAPACITY_BYTES, PACKET_BYTES, Timers().later)
+    waiting = Link(shares, packet(30_000) + frame(TEXT, bytes(99_000), final=False))
+    waiting.arrive()
+    waiting.take()
+    links = beginnings(shares, 80_000)
+    assert not waiting.reading
+    assert [link.reading for link in links].count(True) == 1
+
+
+def test_turns_that_bring_new_beginnings_do_not_add_up() -> None:
+    """Each packet's last piece brings nearly all of the next one."""
+    shares = Shares(CAPACITY_BYTES, PACKET_BYTES, Timers().later)
+    links = [Link(shares, packet(6000) + packet(90_000) * 3) for _ in range(400)]
+    for link in links:
+        if not shares.full:
+            link.arrive(5000)
+    most = 0
+    while able := [link for link in links if link.reading and link.stream]:
+        able[0].arrive(1000 if len(able[0].stream) % 90_000 == 1000 else 89_000)
+        able[0].take()
+        able[0].publish()
+        most = max(most, shares.held_bytes)
+    assert MOST_BYTES < most <= MOST_BYTES + PACKET_BYTES
+    assert not any(link.stream for link in links)
+
+
 def test_a_packet_must_have_room() -> None:
     with pytest.raises(ValueError, match="room"):
         Shares(PACKET_BYTES, PACKET_BYTES, Timers().later)
