@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from query.execute import AnyConnection, fetch, knowledge
-from query.interval import SECOND, Interval, Unit
-from query.pages import Place, place_of
+from query.interval import DAY, SECOND, Interval, Unit
+from query.pages import Place, joined, place_of
 from query.plan import Knowledge, Plan, Slice, plan
 from query.request import Filters, Range, Scope
 from query.sql import Arguments, Statement, counted_by_period, where_clause
@@ -24,6 +24,11 @@ PAGE_ROWS = 1000
 # Pages beyond this are beyond what a device can have.
 MAX_PAGE = 1_000_000_000
 _DAYS = Interval(Unit.DAY)
+# Of ranges that are nearer to each other than this, the chunks between them are planned as well.
+NEAR_DAYS = 7
+MOST_RANGES = 30
+# Over more days than this it pays to ask first which of them have events.
+MANY_DAYS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,14 @@ async def occurrences(
         place = await _place(connection, asked, ways, known)
         if place is None:
             return Found([], left_out)
-        ways, offset = [(scope, _within(way, place.hull)) for scope, way in ways], place.offset
-        ways = [(scope, way) for scope, way in ways if way.slices]
-        statement = times(asked, ways, offset)
+        statement = times(asked, within(ways, place.ranges), place.offset)
     else:
+        if _days_of_rows(ways) > MANY_DAYS:
+            days = await _days(connection, asked, ways, known)
+            if days is not None:
+                ways = within(ways, [Range(day, day + DAY) for day, _ in days])
+            if not ways:
+                return Found([], left_out)
         statement = counts(asked, ways, interval, offset)
     rows = await fetch(connection, statement)
     return Found([(row["at"], row["y"]) for row in rows], left_out)
@@ -92,20 +101,47 @@ async def _place(
     Without days that are built it would have to be counted in the rows themselves: then it lies anywhere.
     """
     offset = asked.page * PAGE_ROWS
-    spans = [(scope, Range(way.slices[0].start, way.slices[-1].end)) for scope, way in ways]
-    seen = Range(min(span.start for _, span in spans), max(span.end for _, span in spans))
-    by_day = [(scope, plan(span, _DAYS, asked.filters.dimensions, known)) for scope, span in spans]
-    if all(piece.rung is None for _, way in by_day for piece in way.slices):
-        return Place((seen,), offset)
+    spans = [_span(way) for _, way in ways]
+    seen = Range(min(span.start for span in spans), max(span.end for span in spans))
+    days = await _days(connection, asked, ways, known)
+    return Place((seen,), offset) if days is None else place_of(days, _DAYS, seen, offset, PAGE_ROWS)
+
+
+async def _days(
+    connection: AnyConnection, asked: Occurrences, ways: Sequence[tuple[Scope, Plan]], known: Knowledge
+) -> list[tuple[int, int]] | None:
+    """The days (microseconds since 1970) that have such events, and how many; None: no day is built."""
+    dimensions = asked.filters.dimensions
+    by_day = [(scope, plan(_span(way), _DAYS, dimensions, known)) for scope, way in ways]
+    if all(piece.rung is None for _, piece in _slices(by_day)):
+        return None
     rows = await fetch(connection, counts(asked, by_day, _DAYS))
-    days = [(row["at"] * SECOND, row["y"]) for row in rows]
-    return place_of(days, _DAYS, seen, offset, PAGE_ROWS)
+    return [(row["at"] * SECOND, row["y"]) for row in rows]
 
 
-def _within(way: Plan, hull: Range) -> Plan:
-    """The part of a way that a range touches."""
-    cut = [Slice(p.rung, max(p.start, hull.start), min(p.end, hull.end)) for p in way.slices]
-    return Plan(tuple(piece for piece in cut if piece.start < piece.end))
+def _span(way: Plan) -> Range:
+    return Range(way.slices[0].start, way.slices[-1].end)
+
+
+def _days_of_rows(ways: Sequence[tuple[Scope, Plan]]) -> float:
+    """How many days of raw rows are read."""
+    return sum(piece.end - piece.start for _, piece in _slices(ways) if piece.rung is None) / DAY
+
+
+def within(ways: Sequence[tuple[Scope, Plan]], ranges: Iterable[Range]) -> list[tuple[Scope, Plan]]:
+    """The parts of ways that ranges touch; each part has its own chunks planned, and no others."""
+    spans = joined(ranges, NEAR_DAYS * DAY, MOST_RANGES)
+    found = []
+    for scope, way in ways:
+        cut = [
+            Slice(piece.rung, max(piece.start, span.start), min(piece.end, span.end))
+            for piece in way.slices
+            for span in spans
+        ]
+        kept = tuple(piece for piece in cut if piece.start < piece.end)
+        if kept:
+            found.append((scope, Plan(kept)))
+    return found
 
 
 async def _holding(connection: AnyConnection, asked: Occurrences, known: Knowledge) -> list[Scope]:
@@ -169,17 +205,17 @@ def holders(scope: Scope, way: Plan, filters: Filters) -> Statement:
 def times(asked: Occurrences, ways: Sequence[tuple[Scope, Plan]], offset: int = 0) -> Statement:
     """A page of rows (at: whole seconds since 1970, y: 1), in the order asked for."""
     arguments = Arguments()
+    direction = "ASC" if asked.older_first else "DESC"
     parts = [
         f"SELECT observed_at FROM events {where_clause(scope, piece, asked.filters, arguments)}"
         for scope, piece in _slices(ways)
     ]
-    # One part is asked as it stands: inside a UNION ALL the index's order would be lost.
-    source = (
-        parts[0]
-        if len(parts) == 1
-        else "SELECT observed_at FROM (\n{}\n) AS found".format("\nUNION ALL\n".join(parts))
-    )
-    direction = "ASC" if asked.older_first else "DESC"
+    source = parts[0]
+    if len(parts) > 1:
+        # Inside a UNION ALL the index's order would be lost: each part is a list that ends as the page does.
+        ending = f"ORDER BY observed_at {direction} LIMIT {arguments(offset + PAGE_ROWS, 'bigint')}"
+        lists = "\nUNION ALL\n".join(f"({part} {ending})" for part in parts)
+        source = f"SELECT observed_at FROM (\n{lists}\n) AS found"
     text = f"""
 SELECT floor(extract(epoch FROM observed_at))::bigint AS at, 1 AS y
 FROM (

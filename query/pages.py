@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from query.interval import Interval
+from query.interval import DAY, Interval
 from query.request import Range
 
 
@@ -53,3 +53,21 @@ def place_of(
         if passed + found >= offset + limit:
             break
     return Place(tuple(ranges), offset - passed) if ranges else None
+
+
+def joined(ranges: Iterable[Range], gap: int, most: int) -> list[Range]:
+    """The ranges in order of time, those not further apart than ``gap`` as one.
+
+    At most ``most`` of them, which is above 0: where they are more, further ones are joined, too.
+    """
+    ordered = sorted(ranges, key=lambda piece: piece.start)
+    while True:
+        found: list[Range] = []
+        for piece in ordered:
+            if found and piece.start - found[-1].end <= gap:
+                found[-1] = Range(found[-1].start, max(found[-1].end, piece.end))
+            else:
+                found.append(piece)
+        if len(found) <= most:
+            return found
+        gap = max(2 * gap, DAY)

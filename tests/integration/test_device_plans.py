@@ -9,7 +9,7 @@ import pytest
 
 from query.execute import Reader, fetch, knowledge
 from query.interval import DAY, SECOND, Interval, Unit
-from query.journal import Occurrences, counts, holders, times
+from query.journal import Occurrences, counts, holders, times, within
 from query.plan import Plan, Slice, plan
 from query.request import Range, Scope, moment
 from query.uptime import statement
@@ -96,6 +96,28 @@ async def test_a_journal_walks_the_index_of_devices_in_order(reader: Reader) -> 
     async with reader.snapshot() as connection:
         rows = await fetch(connection, times(asked(ONE), [(ONE, way)]))
     assert len(rows) == 30
+
+
+async def test_of_days_far_apart_the_chunks_between_are_not_even_planned(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("query.journal.NEAR_DAYS", 1)
+    ways = [(ONE, Plan((Slice(None, NOW - 10 * DAY, NOW),)))]
+    first, last = Range(NOW - 4 * DAY, NOW - 3 * DAY), Range(NOW - DAY, NOW)
+    ways = within(ways, [last, first])
+    text = await explained(reader, times(asked(ONE), ways))
+    assert len(set(re.findall(r" on (_hyper_1_\w+_chunk)", text))) == 2
+    async with reader.snapshot() as connection:
+        found = [row["at"] for row in await fetch(connection, times(asked(ONE), ways))]
+        everything = await fetch(
+            connection, times(asked(ONE), [(ONE, Plan((Slice(None, NOW - 10 * DAY, NOW),)))])
+        )
+    assert found == [
+        row["at"]
+        for row in everything
+        if any(day.start <= row["at"] * SECOND < day.end for day in (first, last))
+    ]
+    assert len(found) > 10
 
 
 async def test_days_are_counted_from_the_device_rung(reader: Reader) -> None:

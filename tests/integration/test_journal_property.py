@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from api.tenancy.administration import administration, create_bucket, create_user, create_workspace
+from query import journal
 from query.execute import open_reader
 from query.interval import DAY, SECOND, Interval, Unit
 from query.journal import Occurrences, occurrences, scopes_of
@@ -73,16 +74,22 @@ def at(moment: tuple[int, int, int], now: int) -> int:
     batches=st.lists(st.tuples(st.lists(EVENTS, max_size=10), st.booleans()), min_size=1, max_size=4),
     asks=st.lists(ASKS, min_size=1, max_size=6),
     retention=st.sampled_from([0, 0, DAY, 2 * DAY + 5]),
+    # 0: as if each day were far from the others.
+    near=st.sampled_from([0, journal.NEAR_DAYS]),
 )
-@example(batches=[(OLD, True), (OLD, False)], asks=[ALL_DAYS], retention=0)
-@example(batches=[(OLD[1:], True)], asks=[ALL_DAYS], retention=DAY)
-@example(batches=[(OLD, True)], asks=[ALL_DAYS], retention=DAY)
+@example(batches=[(OLD, True), (OLD, False)], asks=[ALL_DAYS], retention=0, near=0)
+@example(batches=[(OLD[1:], True)], asks=[ALL_DAYS], retention=DAY, near=0)
+@example(batches=[(OLD, True)], asks=[ALL_DAYS], retention=DAY, near=0)
 async def test_what_is_found_is_what_a_hand_finds(
     database_dsn: str,
     batches: list[tuple[list[tuple[int, tuple[int, int, int], str, str]], bool]],
     asks: list[Ask],
     retention: int,
+    near: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(journal, "NEAR_DAYS", near)
+    monkeypatch.setattr(journal, "MANY_DAYS", near)
     now = time.time_ns() // 1000
     with administration(database_dsn) as connection:
         owner = create_user(connection, f"{time.time_ns()}@example.com")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from query.interval import DAY, Interval, Unit
-from query.pages import Place, place_of
+from query.pages import Place, joined, place_of
 from query.request import Range
 
 DAYS = Interval(Unit.DAY)
@@ -54,3 +56,34 @@ def test_neighbouring_periods_are_one_range_in_either_direction() -> None:
 def test_a_page_beyond_the_end_has_no_place() -> None:
     assert place_of([(0, 5)], DAYS, Range(0, DAY), 5, 1) is None
     assert place_of([], DAYS, Range(0, DAY), 0, 1) is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 5)), max_size=40),
+    st.integers(0, 20),
+    st.integers(1, 10),
+)
+def test_joined_ranges_hold_all_of_them_and_are_few(
+    pieces: list[tuple[int, int]], gap: int, most: int
+) -> None:
+    ranges = [Range(start * DAY, (start + length) * DAY) for start, length in pieces]
+    found = joined(ranges, gap * DAY, most)
+    assert len(found) <= most
+    for piece in ranges:
+        assert any(one.start <= piece.start and piece.end <= one.end for one in found)
+    assert all(right.start - left.end > gap * DAY for left, right in pairwise(found))
+    edges = {piece.start for piece in ranges}, {piece.end for piece in ranges}
+    assert {one.start for one in found} <= edges[0]
+    assert {one.end for one in found} <= edges[1]
+
+
+def test_only_near_ranges_are_joined() -> None:
+    days = [Range(start * DAY, (start + 1) * DAY) for start in (30, 0, 2, 9)]
+    joined_by = {
+        gap: [(one.start // DAY, one.end // DAY) for one in joined(days, gap * DAY, 9)] for gap in (0, 1, 6)
+    }
+    assert joined_by == {
+        0: [(0, 1), (2, 3), (9, 10), (30, 31)],
+        1: [(0, 3), (9, 10), (30, 31)],
+        6: [(0, 10), (30, 31)],
+    }
