@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ingest.writer import refresh
 from query.execute import Reader, fetch, hours_around, planned
 from query.interval import DAY, SECOND, Interval, Unit
 from query.plan import HOUR
-from query.request import Filters, Page, Range, Scope
+from query.request import Filters, Page, Range, Scope, moment
 from query.sql import counts_by_app, counts_by_period, events_page
 from schema.connections import Connection
 from schema.tables import EVENT_COUNTS_DAY, EVENT_COUNTS_HOUR, EVENT_COUNTS_MINUTE
@@ -30,8 +31,7 @@ async def reader(database_dsn: str) -> AsyncIterator[Reader]:
         await owner.execute(ROWS, NOW // SECOND)
         if await owner.fetchval("SELECT edition FROM store_state") == "community":
             for rung in (EVENT_COUNTS_HOUR, EVENT_COUNTS_DAY, EVENT_COUNTS_MINUTE):
-                refreshing = "CALL refresh_continuous_aggregate($1::regclass, NULL, to_timestamp($2))"
-                await owner.execute(refreshing, rung.table, NOW // SECOND)
+                await refresh._refresh(owner, rung, moment(NOW - 6 * DAY), moment(NOW))
         await owner.execute("ANALYZE events")
 
     async with reader_of(database_dsn, fill) as made:
