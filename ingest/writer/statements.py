@@ -37,18 +37,36 @@ FROM fences WHERE topic = $1 AND bucket_id = ANY($2::text[])
 
 # Events whose moment the gateway stamped are identified by their id alone, within 24 hours.
 STAMPED_KNOWN = """
-SELECT DISTINCT wanted.position
+SELECT wanted.position
 FROM unnest($1::int[], $2::text[], $3::timestamptz[]) WITH ORDINALITY
     AS wanted (bucket_key, id, observed_at, position)
-JOIN events AS known
-  ON known.bucket_key = wanted.bucket_key AND known.id = wanted.id
- AND known.observed_at > wanted.observed_at - INTERVAL '24 hours'
- AND known.observed_at < wanted.observed_at + INTERVAL '24 hours'
-WHERE known.observed_at > $4 AND known.observed_at < $5
+CROSS JOIN LATERAL (
+    SELECT FROM events AS known
+    WHERE known.bucket_key = wanted.bucket_key AND known.id = wanted.id
+        AND known.observed_at > wanted.observed_at - INTERVAL '24 hours'
+        AND known.observed_at < wanted.observed_at + INTERVAL '24 hours'
+        AND known.observed_at > $4 AND known.observed_at < $5
+    LIMIT 1
+) AS known
 """
 
-# Which of many events are stored already. Asked once a COPY has met one that is.
+# Which of many events are stored already. Asked once a COPY has met one that is. Row by row in the identity's
+# index: left to choose, the planner reads whole chunks that it has no statistics of yet.
 KNOWN = """
+SELECT wanted.position
+FROM unnest($1::int[], $2::text[], $3::timestamptz[]) WITH ORDINALITY
+    AS wanted (bucket_key, id, observed_at, position)
+CROSS JOIN LATERAL (
+    SELECT FROM events AS known
+    WHERE known.bucket_key = wanted.bucket_key AND known.id = wanted.id
+        AND known.observed_at = wanted.observed_at
+        AND known.observed_at >= $4 AND known.observed_at <= $5
+    LIMIT 1
+) AS known
+"""
+
+# The same where some chunks may be compressed: to take one apart for each row would take longer by far.
+KNOWN_AMONG_COMPRESSED = """
 SELECT wanted.position
 FROM unnest($1::int[], $2::text[], $3::timestamptz[]) WITH ORDINALITY
     AS wanted (bucket_key, id, observed_at, position)

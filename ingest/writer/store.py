@@ -242,8 +242,10 @@ class Store:
         if not wanted:
             return [], 0
         moments = [_POSTGRES_EPOCH + run.moments[i] * _MICROSECOND for run, i, _ in wanted]
+        uncompressed_after = datetime.now(UTC) - timedelta(days=self._settings.compress_after_days)
+        one_by_one = self._apache or min(moments) > uncompressed_after
         known = await self._connection.fetch(
-            statements.KNOWN,
+            statements.KNOWN if one_by_one else statements.KNOWN_AMONG_COMPRESSED,
             [run.bucket_key for run, _, _ in wanted],
             [event_id for _, _, event_id in wanted],
             moments,
