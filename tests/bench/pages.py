@@ -20,6 +20,8 @@ _PROCESSES = ("gateway", "broker", "writer", "database")
 _TABLE = re.compile(r"(<!-- bench: (?P<name>[a-z]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
 _PAGES = (Path("docs/PERFORMANCE.md"), Path("docs/sizing.md"))
 _EVENTS_A_SECOND = (100, 1_000, 10_000, 50_000, 100_000, 1_000_000)
+# They have a page of their own.
+_GOALS_OF_QUESTIONS = ("query", "query_hours")
 # What is planned for: a core is not used up, and a day has hours that are busier than others.
 CORE_SHARE = 0.6
 CELL_EVENTS_A_SECOND = 50_000
@@ -38,8 +40,7 @@ def read(paths: Sequence[Path]) -> Figures:
 
 
 def goals(figures: Figures) -> list[str]:
-    """Every figure that has a goal."""
-    wanted = [figure for figure in figures.values() if figure["aim"] is not None]
+    """Every figure that has a goal, but those of questions: they have a page of their own."""
     return _table(
         ("figure", "median", "least to most", "must", "aim", "reached", "rounds thrown away"),
         [
@@ -52,9 +53,18 @@ def goals(figures: Figures) -> list[str]:
                 _reached(figure),
                 str(figure["thrown_away"] or ""),
             )
-            for figure in wanted
+            for figure in with_goals(figures)
         ],
     )
+
+
+def with_goals(figures: Figures) -> list[dict[str, Any]]:
+    """Those of the bench's own parts, in their order."""
+    return [
+        figure
+        for figure in figures.values()
+        if figure["aim"] is not None and figure["goal"] not in _GOALS_OF_QUESTIONS
+    ]
 
 
 def sides(figures: Figures) -> list[str]:

@@ -16,7 +16,7 @@ import typer
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-from tests.bench.pages import Figures, growth_points, read
+from tests.bench.pages import Figures, growth_points, read, with_goals
 
 _COLOURS = {"gateway": "#4477aa", "broker": "#ccbb44", "writer": "#228833", "database": "#aa3377"}
 _DISK_PARTS = ("rows", "events_identity", "events_name", "events_device", "rollups")
@@ -34,7 +34,7 @@ _STYLE = {
 
 def goals(figures: Figures) -> Any:
     """Each figure with a goal, as a share of its aim; the must beside it."""
-    wanted = [figure for figure in figures.values() if figure["aim"] is not None]
+    wanted = with_goals(figures)
     if not wanted:
         return None
     drawing, axes = plt.subplots(figsize=(7.5, 0.34 * len(wanted) + 0.9))
