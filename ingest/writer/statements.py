@@ -51,7 +51,7 @@ CROSS JOIN LATERAL (
 """
 
 # Which of many events are stored already. Asked once a COPY has met one that is. Row by row in the identity's
-# index: left to choose, the planner reads whole chunks that it has no statistics of yet.
+# index: left to choose, the planner takes young chunks for small ones, and sorts and joins all their rows.
 KNOWN = """
 SELECT wanted.position
 FROM unnest($1::int[], $2::text[], $3::timestamptz[]) WITH ORDINALITY
@@ -65,7 +65,7 @@ CROSS JOIN LATERAL (
 ) AS known
 """
 
-# The same where some chunks may be compressed: to take one apart for each row would take longer by far.
+# The same where some chunks may be compressed, which a join takes apart once and not row by row.
 KNOWN_AMONG_COMPRESSED = """
 SELECT wanted.position
 FROM unnest($1::int[], $2::text[], $3::timestamptz[]) WITH ORDINALITY

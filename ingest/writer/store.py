@@ -242,6 +242,7 @@ class Store:
         if not wanted:
             return [], 0
         moments = [_POSTGRES_EPOCH + run.moments[i] * _MICROSECOND for run, i, _ in wanted]
+        # Decides how they are looked for, never what is found: any clock will do.
         uncompressed_after = datetime.now(UTC) - timedelta(days=self._settings.compress_after_days)
         one_by_one = self._apache or min(moments) > uncompressed_after
         known = await self._connection.fetch(

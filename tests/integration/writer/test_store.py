@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
+from ingest.writer import statements
 from ingest.writer.batch import Batch, FetchedRecord, Standing
 from ingest.writer.store import Outcome, StaleOffsets
 from schema.records import Segment
@@ -249,3 +251,22 @@ async def test_lanes_that_count_into_the_same_rows_lose_no_update(bucket_id: str
     await asyncio.gather(lane(0), lane(4), lane(8))
     sent = {f"{p}-{number}-{n}" for p in (0, 4, 8) for number in range(25) for n in range(20)}
     assert oracle.check(database_dsn, bucket_id, sent, set()) == 1500
+
+
+async def test_old_repeats_are_looked_up_in_the_index_of_a_young_chunk(stored: Stored) -> None:
+    """Nothing has told the planner yet how many rows there are: it must not read them all."""
+    rows, count = 20_000, 10_000
+    await stored.maintenance.execute(
+        "INSERT INTO events SELECT 1, 'boot', 'events', '', '', now(), i::text, now(), '', '{}'"
+        " FROM generate_series(1, $1::int) AS i",
+        rows,
+    )
+    for statement in (statements.KNOWN, statements.STAMPED_KNOWN):
+        moment = await stored.maintenance.fetchval("SELECT min(observed_at) FROM events")
+        arguments = ([1] * count, [str(i) for i in range(count)], [moment] * count)
+        bounds = (moment - timedelta(hours=1), moment + timedelta(hours=1))
+        plan = await stored.maintenance.fetch(f"EXPLAIN {statement}", *arguments, *bounds)
+        text = "\n".join(row[0] for row in plan)
+        # A join sorts all of the chunk's rows beside those that are looked for.
+        assert "events_identity" in text, text
+        assert not [word for word in ("Join", "Sort", "Seq Scan") if word in text], text
