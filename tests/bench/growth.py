@@ -107,16 +107,16 @@ async def _measure(where: Ground, scale: Scale, point: Point, settings: dict[str
 
 
 async def _preload(way: Way, events: int) -> None:
-    """Store so many events by the writer, in portions that the topic's disk can take."""
-    size = way.workload.shape.events_of_request
+    """Store so many events of the hours before by the writer, in portions that the topic's disk can take."""
+    past = range(_PRELOADED, _PRELOADED + events // way.workload.shape.events_of_request)
+    workload = replace(way.workload, past=past)
     async with Publishing(way.plot.kafka_settings()) as publishing:
-        for first in range(0, events // size, _PORTION):
-            numbers = range(_PRELOADED + first, _PRELOADED + min(first + _PORTION, events // size))
-            await publishing.publish(way.workload, numbers)
+        for first in range(0, len(past), _PORTION):
+            numbers = past[first : first + _PORTION]
+            await publishing.publish(workload, numbers)
             await way.watch.wait(await topic_ends(way.plot.kafka_settings()), _PRELOAD_SECONDS)
-            new = way.workload.new_events(numbers, way.sent_before)
+            way.accepted += workload.new_events(numbers, way.sent_before)
             way.sent_before.ranges.append(numbers)
-            way.accepted += new
             if first % (_PORTION * 20) == 0 and first:
                 say(f"growth: {way.accepted:,} events stored ahead")
     await way.check(0)

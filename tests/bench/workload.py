@@ -101,6 +101,9 @@ class Workload:
     templates: list[Template] = field(repr=False)
     # How many requests ago the repeated events came first; a multiple of the number of templates.
     repeat_distance: int
+    # Requests of the hours before: each one's moments lie a second after those of the one before it, and
+    # the last one's a second before all others. Only for records and rows.
+    past: range = range(0)
 
     def template(self, number: int) -> Template:
         return self.templates[number % len(self.templates)]
@@ -127,10 +130,15 @@ class Workload:
 
     def _timed(self, binary: Binary, number: int) -> bytes:
         filled = bytearray(self._filled(binary.text, number))
-        own, earlier = _microseconds_of(number), _microseconds_of(self.earlier(number))
+        own, earlier = self._moved(number), self._moved(self.earlier(number))
         for place, seconds, repeated in binary.moments:
             _MOMENT.pack_into(filled, place, seconds + (earlier if repeated else own))
         return bytes(filled)
+
+    def _moved(self, number: int) -> int:
+        """By how many microseconds the moments of a template are moved for this request."""
+        before = self.past.stop - number if number in self.past else 0
+        return _microseconds_of(number) - before * 1_000_000
 
     def earlier(self, number: int) -> int:
         """The request whose events ``number`` repeats a share of."""

@@ -49,18 +49,22 @@ def moment(observed_at: str) -> int:
     return postgres_moment((datetime.fromisoformat(observed_at) - EPOCH) // timedelta(microseconds=1))
 
 
+def moments_of_records(workload: Workload, number: int) -> dict[str, int]:
+    return {
+        event_id(tail).decode(): event_identity(tail)[0]
+        for _, value in workload.records(number)
+        for segment in decode_record(value).segments
+        for tail in segment.tails
+    }
+
+
 def test_moments_are_a_requests_own_and_the_same_in_every_form() -> None:
     workload = made(replace(SHAPE, repeats=0.1), BUCKETS, 8, NOW)
     seen: Counter[int] = Counter()
     for number in (6, 7, 12, 1 << 30):
         events = orjson.loads(workload.body(number))
         moments = {event["id"]: moment(event["observed_at"]) for event in events}
-        assert moments == {
-            event_id(tail).decode(): event_identity(tail)[0]
-            for _, value in workload.records(number)
-            for segment in decode_record(value).segments
-            for tail in segment.tails
-        }
+        assert moments == moments_of_records(workload, number)
         rows = workload.rows(number)
         for event in events:
             at = moments[event["id"]].to_bytes(8, "big", signed=True)
@@ -68,6 +72,27 @@ def test_moments_are_a_requests_own_and_the_same_in_every_form() -> None:
         seen.update({at % 1_000_000 for at in moments.values()})
     # A request's own microseconds, and those of the request that it repeats some events of.
     assert len(seen) == 7
+
+
+def test_requests_of_the_past_lie_a_second_apart_and_all_others_where_they_were() -> None:
+    workload = made(replace(SHAPE, repeats=0.1), BUCKETS, 8, NOW)
+    moved = replace(workload, past=range(100, 110))
+    assert moments_of_records(moved, 99) == moments_of_records(workload, 99)
+    for number, seconds in ((109, 1), (108, 2), (106, 4)):
+        before = moments_of_records(workload, number)
+        after = moments_of_records(moved, number)
+        assert before.keys() == after.keys()
+        own = {at - after[name] for name, at in before.items() if after[name] != at}
+        assert seconds * 1_000_000 in own
+        for name, at in after.items():
+            assert at.to_bytes(8, "big", signed=True) + (36).to_bytes(4, "big") + name.encode() in moved.rows(
+                number
+            )
+    repeated = moments_of_records(moved, 109).keys() & moments_of_records(moved, 103).keys()
+    assert len(repeated) == 5
+    assert all(
+        moments_of_records(moved, 109)[name] == moments_of_records(moved, 103)[name] for name in repeated
+    )
 
 
 def test_no_two_requests_share_an_event() -> None:
