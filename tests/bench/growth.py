@@ -77,7 +77,10 @@ async def _measure(where: Ground, scale: Scale, point: Point, settings: dict[str
         await way.run(range(max(1, size // 10)))
         way.cpu.clear()
         turns = [turn * RUN for turn in range(1, scale.growth_rounds + 1)]
-        rates = [await way.run(range(first, first + size)) for first in turns]
+        rates = []
+        for first in turns:
+            way.go_on()
+            rates.append(await way.run(range(first, first + size)))
         resident = {
             f"{name}_mib": round(sum(running.resident_bytes() for running in several) / MIB, 1)
             for name, several in (("gateway", way.gateways), ("writer", way.writers))

@@ -41,6 +41,7 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
         await way.run(range(size // 10 + 1))
         rates = []
         for turn in range(1, _CALIBRATIONS + 1):
+            way.go_on()
             rates.append(await way.run(range(turn * RUN, turn * RUN + size)))
             say(f"latency: sustained {rates[-1]:,.0f} events/s")
         sustained = summary(rates).median
@@ -53,6 +54,7 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
 async def _at(way: Way, share: float, sustained: float, scale: Scale, first: int) -> Figure:
     rate = sustained * share / SHAPE.events_of_request
     numbers = range(first, first + max(20, round(rate * scale.latency_seconds)))
+    way.go_on()
     order = way.order(numbers, connections=CONNECTIONS, rate=rate)
     result = await sent(order, way.plot.ground.folder, scale.latency_seconds * 4 + 60)
     await way.watch.wait(await topic_ends(way.plot.kafka_settings()), _WAIT_SECONDS)

@@ -98,6 +98,11 @@ class Way:
             rate=rate,
         )
 
+    def go_on(self) -> None:
+        """Requests that are made from now on were observed just now, as in life: moments go on."""
+        self.made_at = datetime.now(UTC)
+        self.workload = made(self.workload.shape, self.plot.buckets, ground.PARTITIONS, self.made_at)
+
     async def run(self, numbers: range) -> float:
         """Send these requests as fast as they are taken; events a second until all are visible."""
         before = read_cpu(self.pids(), self.plot.ground.postmaster_pid)
@@ -176,6 +181,7 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
         async with _plain(way) as plain:
             for turn in range(1, scale.most_rounds + 1):
                 numbers = range(turn * RUN, turn * RUN + size)
+                way.go_on()
                 canaries.append(await canary.run(way.workload, numbers))
                 rates.append(await way.run(numbers))
                 plain_rates.append(await plain.run(numbers))
@@ -186,6 +192,7 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
                 if turn >= scale.rounds and sound_count(canaries) >= scale.rounds - 1:
                     break
         last = (len(rates) + 1) * RUN
+        way.go_on()
         canaries.append(await canary.run(way.workload, range(last, last + size)))
         await canary.close()
         await recount.check_every_count(plot.dsn)

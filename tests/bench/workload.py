@@ -55,7 +55,7 @@ class Shape:
     devices_of_request: int = 10
     events_of_request: int = 1000
     templates: int = 16
-    spread_seconds: int = 240
+    spread_seconds: int = 30
     repeats: float = 0.0
 
     def facts(self) -> dict[str, float]:
@@ -175,12 +175,16 @@ def made(
     now: datetime,
     *,
     repeat_distance: int | None = None,
+    earlier: datetime | None = None,
     seed: int = 1,
 ) -> Workload:
-    """Templates whose events were observed within ``spread_seconds`` before ``now``."""
+    """Templates whose events were observed within ``spread_seconds`` before ``now``; what they repeat was
+    made at ``earlier``, if that was another time."""
     source = random.Random(seed)
+    now = now.replace(microsecond=0)
+    ago = timedelta() if earlier is None else now - earlier.replace(microsecond=0)
     templates = [
-        _template(shape, buckets[i % len(buckets)], i, partitions, now, source)
+        _template(shape, buckets[i % len(buckets)], i, partitions, now, ago, source)
         for i in range(shape.templates)
     ]
     return Workload(shape, templates, repeat_distance or len(templates))
@@ -195,7 +199,13 @@ def copy_stream(workload: Workload, numbers: Iterable[int]) -> Iterator[bytes]:
 
 
 def _template(
-    shape: Shape, bucket: Bucket, index: int, partitions: int, now: datetime, source: random.Random
+    shape: Shape,
+    bucket: Bucket,
+    index: int,
+    partitions: int,
+    now: datetime,
+    ago: timedelta,
+    source: random.Random,
 ) -> Template:
     app = source.randrange(shape.apps)
     server = source.randrange(shape.servers_of_app)
@@ -209,9 +219,8 @@ def _template(
     for position in range(repeats):
         earlier = dict(events[position])
         earlier["id"] = str(earlier["id"]).replace(_THIS.decode(), _EARLIER.decode())
-        earlier["observed_at"] = str(earlier["observed_at"]).replace(
-            _THIS_MICROSECONDS.decode(), _EARLIER_MICROSECONDS.decode()
-        )
+        observed_at = _whole_seconds(earlier) - ago
+        earlier["observed_at"] = _text(observed_at, _EARLIER_MICROSECONDS)
         events[len(events) - 1 - position] = earlier
     segments = _segments(events, bucket, partitions, now)
     return Template(
@@ -239,7 +248,7 @@ def _event(
     return {
         "id": f"{_THIS.decode()}-7{tail}",
         "name": f"name-{source.randrange(shape.names)}",
-        "observed_at": f"{observed_at:%Y-%m-%dT%H:%M:%S}.{_THIS_MICROSECONDS.decode()}+00:00",
+        "observed_at": _text(observed_at, _THIS_MICROSECONDS),
         "app": app,
         "server": server,
         "device": f"device-{source.choice(devices):06d}",
@@ -253,6 +262,14 @@ def _event(
     }
 
 
+def _text(observed_at: datetime, microseconds: bytes) -> str:
+    return f"{observed_at:%Y-%m-%dT%H:%M:%S}.{microseconds.decode()}+00:00"
+
+
+def _whole_seconds(event: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(f"{event['observed_at'][:19]}+00:00")
+
+
 def _segments(events: list[dict[str, Any]], bucket: Bucket, partitions: int, now: datetime) -> _Segments:
     """The events as the gateway sorts them: by partition of (bucket, device), then by labels."""
     received_at = _microseconds(now)
@@ -262,7 +279,7 @@ def _segments(events: list[dict[str, Any]], bucket: Bucket, partitions: int, now
         partition = route(bucket_id, event["device"].encode(), partitions)
         labels = encode_labels(event["name"], DEFAULT_STREAM, event["app"], event["server"])
         tail = encode_event(
-            _microseconds(datetime.fromisoformat(f"{event['observed_at'][:19]}+00:00")),
+            _microseconds(_whole_seconds(event)),
             event["id"],
             received_at,
             event["device"],

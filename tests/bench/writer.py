@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import median
 
@@ -74,17 +74,9 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
 
 
 async def _measure_case(plot: Plot, scale: Scale, case: Case, settings: dict[str, str]) -> Figure:
-    shape = Shape(repeats=case.repeats)
-    workload = made(
-        shape,
-        plot.buckets,
-        ground.PARTITIONS,
-        datetime.now(UTC),
-        repeat_distance=RUN if case.restarted else None,
-    )
-    # COPY cannot drop repeats: the canary copies as many rows, none of them twice.
-    unrepeated = made(Shape(), plot.buckets, ground.PARTITIONS, datetime.now(UTC))
-    size = scale.events // shape.events_of_request
+    turns = Turns(plot, case)
+    workload, unrepeated = turns.next()
+    size = scale.events // workload.shape.events_of_request
     canary = await Canary.open(plot.dsn)
     rates: list[float] = []
     canaries: list[float] = []
@@ -101,6 +93,7 @@ async def _measure_case(plot: Plot, scale: Scale, case: Case, settings: dict[str
         )
         for turn in range(1, most_rounds + 1):
             numbers = range(turn * RUN, turn * RUN + size)
+            workload, unrepeated = turns.next()
             before = read_cpu({"copying": os.getpid()}, plot.ground.postmaster_pid)
             canaries.append(await canary.run(unrepeated, numbers))
             ledger.canary_cpu.append(
@@ -133,6 +126,31 @@ async def _measure_case(plot: Plot, scale: Scale, case: Case, settings: dict[str
             **bench.facts,
         },
     )
+
+
+@dataclass(slots=True)
+class Turns:
+    """The events of one turn after the other, observed just before it: moments go on."""
+
+    plot: Plot
+    case: Case
+    made_at: datetime | None = None
+
+    def next(self) -> tuple[Workload, Workload]:
+        """With repeats, for the writer; without, for the canary, since COPY cannot drop any."""
+        earlier, self.made_at = self.made_at, datetime.now(UTC)
+        buckets, partitions, restarted = self.plot.buckets, ground.PARTITIONS, self.case.restarted
+        return (
+            made(
+                Shape(repeats=self.case.repeats),
+                buckets,
+                partitions,
+                self.made_at,
+                repeat_distance=RUN if restarted else None,
+                earlier=earlier if restarted else None,
+            ),
+            made(Shape(), buckets, partitions, self.made_at),
+        )
 
 
 @dataclass(slots=True)
@@ -173,9 +191,10 @@ async def _preload(
     bench: Bench, canary: Canary, workload: Workload, unrepeated: Workload, events: int, ledger: Ledger
 ) -> None:
     """Load both tables alike before anything is measured, in portions that the topic's disk can take."""
-    size = workload.shape.events_of_request
-    for place, first in enumerate(range(0, events // size, _PORTION)):
-        numbers = range(_PRELOADED + first, _PRELOADED + min(first + _PORTION, events // size))
+    past = range(_PRELOADED, _PRELOADED + events // workload.shape.events_of_request)
+    workload, unrepeated = replace(workload, past=past), replace(unrepeated, past=past)
+    for place, first in enumerate(range(0, len(past), _PORTION)):
+        numbers = past[first : first + _PORTION]
         await canary.run(unrepeated, numbers)
         await _one_run(bench, workload, numbers, ledger)
         say(f"loaded ahead: {ledger.stored:,} events after portion {place + 1}")

@@ -131,6 +131,23 @@ def test_repeats_are_whole_events_of_an_earlier_request() -> None:
     assert workload.new_events(range(6, 12), sent_before=range(6)) == 300 - 30
 
 
+def test_what_is_repeated_later_was_observed_when_it_first_came() -> None:
+    """The second turn's events are a minute younger than those of the first one that some of them repeat."""
+    shape = replace(SHAPE, repeats=0.1)
+    first = made(shape, BUCKETS, 8, NOW, repeat_distance=96)
+    second = made(shape, BUCKETS, 8, NOW + timedelta(seconds=60), repeat_distance=96, earlier=NOW)
+    for number in range(6):
+        before, after = moments_of_records(first, number), moments_of_records(second, number + 96)
+        repeated = before.keys() & after.keys()
+        assert len(repeated) == 5
+        assert all(before[name] == after[name] for name in repeated)
+        assert max(before.values()) < max(after.values())
+        in_body = {
+            event["id"]: moment(event["observed_at"]) for event in orjson.loads(second.body(number + 96))
+        }
+        assert in_body == after
+
+
 def test_an_order_survives_its_way_to_the_generator() -> None:
     order = Order("http://127.0.0.1:1", SHAPE, BUCKETS, 8, NOW, first=7, count=3, connections=2, rate=1.5)
     assert decoded_order(encoded(order)) == order
