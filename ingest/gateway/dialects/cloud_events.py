@@ -30,7 +30,7 @@ from ingest.gateway.dialects.reading import (
     too_large,
     words,
 )
-from ingest.gateway.dialects.splitting import FEW, check_elements, leniently_split
+from ingest.gateway.dialects.splitting import check_elements, has_few, leniently_split
 from ingest.gateway.json_text import may_hold_faults
 from schema.cloud_events import KEPT, CloudEventModel, event_identifier
 from schema.errors import Invalid
@@ -99,7 +99,7 @@ def _batch_texts(body: bytes, limits: EventLimits) -> list[bytes]:
         raise Invalid("body: a batch is an array of CloudEvents")
     check_utf8(body)
     try:
-        if body.count(b",") > FEW:
+        if not has_few(body):
             check_elements(body, limits.max_events)
         return [bytes(text) for text in _TEXTS.decode(body)]
     except NOT_TAKEN as error:

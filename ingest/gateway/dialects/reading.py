@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from ingest.gateway.dialects.splitting import FEW, check_elements, checked_lines, leniently_split
+from ingest.gateway.dialects.splitting import check_elements, checked_lines, has_few, leniently_split
 from schema.errors import Invalid, UnsupportedEncoding
 from schema.events import first_problem
 from schema.settings import EventLimits
@@ -112,7 +112,7 @@ class Reader(Generic[Entry]):
     def _read_json(self, body: bytes, limits: EventLimits, *, clean: bool) -> Batch[Entry]:
         if not _is_utf8(body):
             raise Invalid("body: not UTF-8; convert it")
-        if len(body) > limits.max_event_bytes and body.count(b",") > FEW:
+        if len(body) > limits.max_event_bytes and not has_few(body):
             try:
                 self._check_elements(body, limits)
             except NOT_TAKEN as error:
@@ -146,7 +146,7 @@ class Reader(Generic[Entry]):
             if not body.startswith(self._envelope_start):
                 return False
             texts = getattr(self._beside.decode(body), self._envelope)
-        return all(len(text) <= max_event_bytes for text in self._texts.decode(texts))
+        return max(map(len, self._texts.decode(texts)), default=0) <= max_event_bytes
 
     def _decode_whole(self, body: bytes) -> list[Entry]:
         if body.startswith(b"{"):

@@ -23,7 +23,7 @@ from msgspec import Raw
 from schema.errors import Invalid
 
 # At most so many commas or lines: decoded at once. It costs some tens of megabytes at worst.
-FEW = 200_000
+_FEW = 200_000
 _BLANKS = b" \t\r\n"
 _LINE = re.compile(rb"\S[^\n]*")
 # Before an element.
@@ -32,6 +32,12 @@ _NOTHING = Raw(b"")
 _TEXTS = msgspec.json.Decoder(list[Raw])
 # Texts are what counts here: Python's own bound on the digits of a number must not end the search.
 _LENIENT = json.JSONDecoder(parse_int=float)
+
+
+def has_few(body: bytes) -> bool:
+    """Whether a body has so few elements that it may be decoded without counting them first."""
+    # An element and its comma are two bytes; counting the commas would cost as much as decoding.
+    return len(body) <= 2 * _FEW or body.count(b",") <= _FEW
 
 
 def check_elements(array: bytes | Raw, most: int) -> None:
@@ -53,7 +59,7 @@ def _counting(most: int) -> msgspec.json.Decoder[Any]:
 
 def checked_lines(body: bytes, most: int) -> bytes:
     """The body, without its blank lines where it has many. Raises Invalid beyond ``most`` lines."""
-    if len(body) <= FEW or body.count(b"\n") <= FEW:
+    if len(body) <= _FEW or body.count(b"\n") <= _FEW:
         return body
     lines = [line[0] for line in islice(_LINE.finditer(body), most + 1)]
     if len(lines) > most:
