@@ -11,13 +11,16 @@ class Scale:
     worthless.
 
     ``side_rounds``: of figures that no goal hangs on; 0: those are left out. ``growth_axes``: whether to
-    grow in anything but events stored before. Events are those of one measurement unless said otherwise.
+    grow in anything but events stored before. Events are those of one measurement unless said otherwise;
+    ``way_events``: so many that the first and the last tenth of a second count for little, since the load is
+    to be a sustained one.
     """
 
     rounds: int
     most_rounds: int
     side_rounds: int
     events: int
+    way_events: int
     preloaded_events: int
     gateway_seconds: float
     connections_one: int
@@ -46,6 +49,7 @@ QUICK = Scale(
     most_rounds=9,
     side_rounds=3,
     events=200_000,
+    way_events=400_000,
     preloaded_events=0,
     gateway_seconds=4.0,
     connections_one=512,
@@ -73,6 +77,7 @@ FULL = Scale(
     most_rounds=12,
     side_rounds=5,
     events=400_000,
+    way_events=400_000,
     preloaded_events=5_000_000,
     gateway_seconds=10.0,
     connections_one=512,
@@ -100,6 +105,7 @@ SMOKE = Scale(
     most_rounds=1,
     side_rounds=0,
     events=4_000,
+    way_events=4_000,
     preloaded_events=0,
     gateway_seconds=0.5,
     connections_one=16,

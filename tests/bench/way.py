@@ -171,7 +171,7 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
     plain_rates: list[float] = []
     canaries: list[float] = []
     shape = Shape()
-    size = scale.events // shape.events_of_request
+    size = scale.way_events // shape.events_of_request
     async with ground.plot(where) as plot, opened(plot, shape, settings) as way:
         canary = await Canary.open(plot.dsn)
         warm = range(max(1, size // 10))
