@@ -40,8 +40,7 @@ DAY_MINUTES = 1440
 _MOMENT = Struct(">4xq")
 STAMPED_WINDOW = timedelta(hours=24)
 _STAMPED_MICROSECONDS = STAMPED_WINDOW // timedelta(microseconds=1)
-# Beyond so many broken events a record is one dead letter as a whole.
-_MOST_BROKEN = 1_000
+_MOST_BROKEN = 1_000  # beyond so many broken events a record is one dead letter as a whole
 LABELS = ("name", "stream", "app", "server")
 _LABEL_LIMITS = (MAX_LABEL, MAX_STREAM, MAX_LABEL, MAX_LABEL)
 
@@ -52,8 +51,8 @@ labels_of = lru_cache(maxsize=10_000)(decode_labels)
 def label_fault(labels: bytes) -> str | None:
     """Why a segment's labels cannot be stored, or None.
 
-    Looked at before anything is copied: a label that spoils every row of a segment would have each of them
-    tried alone, and one too long for a rollup's index would fail only after the rows are in.
+    Looked at before anything is copied: one that spoils every row of a segment would have each of them tried
+    alone, and one too long for a rollup's index would fail only after the rows are in.
     """
     try:
         texts = labels_of(labels)
@@ -155,6 +154,8 @@ class Batch:
     """What a lane stores in one transaction: records that follow on ``standings``, partition by partition."""
 
     standings: dict[int, Standing] = field(default_factory=dict)
+    # False: some rows of a record, of which others follow (``portions``).
+    moves_offsets: bool = True
     records: list[FetchedRecord] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)

@@ -20,6 +20,7 @@ import structlog
 
 from ingest.writer.batch import Batch, FetchedRecord, Standing
 from ingest.writer.poison import Poisoned
+from ingest.writer.portions import bounded, smaller
 from ingest.writer.recent import Recent
 from ingest.writer.store import Outcome, Publish, StaleOffsets, Store
 from schema.connections import Connection, Duty, database_errors, open_connection
@@ -187,6 +188,9 @@ class Lane:
             started = time.monotonic()
             try:
                 store = await self._ready_store()
+                if len(portions := bounded(part, store.chunks())) > 1:
+                    parts[:1] = portions
+                    continue
                 with database_errors():
                     outcome = await store.write(part)
                 self._advance(part)
@@ -210,16 +214,21 @@ class Lane:
             except (Unavailable, asyncpg.PostgresError) as error:
                 self._metrics.retries.labels("unavailable").inc()
                 log.warning("batch not stored, will be tried again", error=str(error), delay_seconds=delay)
+                chunks = None if self._store is None else self._store.chunks()
                 self._disconnect()
                 if self._stopping:
                     return
-                if time.monotonic() - started > 0.9 * self._settings.transaction_seconds:
-                    parts[:1] = part.halves() if len(part.records) > 1 else [part]
+                too_long = time.monotonic() - started > 0.9 * self._settings.transaction_seconds
+                # What there is no memory for, too, may be locks.
+                if chunks is not None and (too_long or isinstance(error, asyncpg.OutOfMemoryError)):
+                    parts[:1] = smaller(part, chunks)
                 await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - spreads retries, guards nothing
                 delay = min(delay * 2, _MAX_DELAY_SECONDS)
             parts = [part for part in await self._reconciled(parts) if part.records]
 
     def _advance(self, batch: Batch) -> None:
+        if not batch.moves_offsets:
+            return
         for partition, (next_offset, _) in batch.ends().items():
             if self._standings.get(partition) == batch.standings[partition]:
                 self._standings[partition] = Standing(batch.standings[partition].epoch, next_offset)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from ingest.writer import device_days, refresh
+from ingest.writer.portions import MOST_CHUNKS
 from schema.connections import Connection
 from schema.tables import LOCK_RAW_FLOOR
 
@@ -23,6 +24,11 @@ SELECT date_trunc('day', now() - $1::interval, 'UTC') AS cutoff, raw_floor FROM 
 """
 _SQL_LATE_BELOW = "SELECT count(*) FROM late_hours WHERE hour < $1"
 _SQL_ADVANCE = "UPDATE store_state SET raw_floor = $1 WHERE raw_floor < $1"
+_SQL_EXPIRED = """
+SELECT range_end FROM timescaledb_information.chunks
+WHERE hypertable_schema = 'public' AND hypertable_name = $1 AND range_end <= $2 ORDER BY range_end
+"""
+_SQL_DROP = "SELECT drop_chunks($1::regclass, older_than => $2::timestamptz)"
 _SQL_OLD_CHUNKS = """
 SELECT format('%I.%I', chunk_schema, chunk_name) AS chunk FROM timescaledb_information.chunks
 WHERE hypertable_schema = 'public' AND hypertable_name = ANY($1::text[])
@@ -48,11 +54,13 @@ async def drop(connection: Connection, edition: str, days: int, margin_seconds: 
             await connection.execute("SELECT pg_advisory_unlock($1)", LOCK_RAW_FLOOR)
         log.info("raw floor moved", raw_floor=cutoff.isoformat())
     for table in ("events", "node_reports"):
-        dropped = await connection.fetch(
-            "SELECT drop_chunks($1::regclass, older_than => $2::timestamptz)", table, cutoff
-        )
+        ends = [row["range_end"] for row in await connection.fetch(_SQL_EXPIRED, table, cutoff)]
+        dropped = 0
+        # A transaction has locks for so many, and no more: history of decades has thousands.
+        for end in ends[MOST_CHUNKS - 1 :: MOST_CHUNKS] + ends[-1:]:
+            dropped += len(await connection.fetch(_SQL_DROP, table, end))
         if dropped:
-            log.info("chunks dropped", table=table, chunks=len(dropped), older_than=cutoff.isoformat())
+            log.info("chunks dropped", table=table, chunks=dropped, older_than=cutoff.isoformat())
 
 
 async def _complete_rollups(connection: Connection, edition: str, margin_seconds: float) -> None:

@@ -25,6 +25,29 @@ SELECT coalesce(array_agg(partition), '{}') AS moved, now() AS started_at,
 FROM moved
 """
 
+# The same without moving them, for a transaction that stores but a part of a record.
+# Parameters: topic, partitions, epochs, expected offsets.
+HOLD_OFFSETS = """
+WITH held AS (
+    SELECT stands.partition
+    FROM partition_offsets AS stands
+    JOIN unnest($2::int[], $3::int[], $4::bigint[]) AS wanted (partition, epoch, expected_offset)
+      ON stands.partition = wanted.partition
+    WHERE stands.topic = $1 AND stands.epoch = wanted.epoch AND stands.next_offset = wanted.expected_offset
+    FOR UPDATE OF stands
+)
+SELECT coalesce(array_agg(partition), '{}') AS moved, now() AS started_at,
+       (SELECT raw_floor FROM store_state) AS raw_floor
+FROM held
+"""
+
+# How events are cut into chunks: what one made now spans, in microseconds, and since when there are any.
+CHUNKS = """
+SELECT (extract(epoch FROM time_interval) * 1000000)::bigint AS width, raw_floor
+FROM timescaledb_information.dimensions, store_state
+WHERE hypertable_schema = 'public' AND hypertable_name = 'events' AND dimension_number = 1
+"""
+
 # Read after the offsets moved, so that a bucket emptied before a record was sent has its new key here.
 BUCKETS = """
 SELECT bucket_id, bucket_key, deleted_at IS NOT NULL AS deleted FROM buckets WHERE bucket_id = ANY($1::text[])

@@ -40,12 +40,20 @@ from ingest.writer.batch import (
 )
 from ingest.writer.dead_letters import DeadLetterFlood
 from ingest.writer.poison import Attempt, Search, bisected, gathered, sift
+from ingest.writer.portions import Chunks
 from ingest.writer.recent import Recent
 from schema.connections import Connection
 from schema.errors import Unavailable, WeirError
-from schema.records import POSTGRES_EPOCH_MICROSECONDS
+from schema.records import POSTGRES_EPOCH_MICROSECONDS, postgres_moment
 from schema.settings import WriterSettings
-from schema.tables import EVENT_COLUMNS, LATE_SECONDS, MINUTE_SECONDS, NODE_REPORT_COLUMNS, ROLLUP_SHARDS
+from schema.tables import (
+    DAY_SECONDS,
+    EVENT_COLUMNS,
+    LATE_SECONDS,
+    MINUTE_SECONDS,
+    NODE_REPORT_COLUMNS,
+    ROLLUP_SHARDS,
+)
 
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -101,11 +109,23 @@ class Store:
         self._shard = 0
         # Whether the last rows copied met repeats: those that follow are likely to.
         self._asks_first = False
+        self._chunk_width = DAY_SECONDS * 1_000_000
+        self._raw_floor = 0
 
     async def prepare(self) -> None:
-        """Make the session's staging tables."""
+        """Make the session's staging tables, and see how the table of events is cut."""
         await self._connection.execute(statements.STAGE_EVENTS)
         await self._connection.execute(statements.STAGE_NODE_REPORTS)
+        row = await self._connection.fetchrow(statements.CHUNKS)
+        assert row is not None
+        self._chunk_width, self._raw_floor = row["width"], _postgres_microseconds(row["raw_floor"])
+
+    def chunks(self) -> Chunks:
+        """How the table of events is cut, as far as is known without asking."""
+        now = postgres_moment(time.time_ns() // 1000)
+        return Chunks(
+            self._chunk_width, self._raw_floor, now + 2 * self._settings.future_slack_seconds * 1_000_000
+        )
 
     async def write(self, batch: Batch) -> Outcome:
         """Store a batch behind where its partitions stand.
@@ -137,8 +157,9 @@ class Store:
         # One for all partitions of a lane: each row of a rollup is then written once a batch.
         self._shard = min(batch.standings) % ROLLUP_SHARDS
         epochs = {partition: standing.epoch for partition, standing in batch.standings.items()}
+        self._raw_floor = _postgres_microseconds(raw_floor)
         bounds = Bounds(
-            _postgres_microseconds(raw_floor),
+            self._raw_floor,
             _postgres_microseconds(started_at) + self._settings.future_slack_seconds * 1_000_000,
         )
         screened = screen(batch, await self._bucket_states(batch), epochs, bounds)
@@ -157,16 +178,22 @@ class Store:
     async def _move_offsets(self, batch: Batch) -> tuple[datetime, datetime]:
         ends, standings = batch.ends(), batch.standings
         partitions = sorted(ends)
-        row = await self._connection.fetchrow(
-            statements.MOVE_OFFSETS,
+        expected = (
             self._topic,
             partitions,
             [standings[p].epoch for p in partitions],
             [standings[p].next_offset for p in partitions],
-            [ends[p][0] for p in partitions],
-            [batch.last_record_ids[p] for p in partitions],
-            [_record_moment(ends[p][1]) for p in partitions],
         )
+        if batch.moves_offsets:
+            row = await self._connection.fetchrow(
+                statements.MOVE_OFFSETS,
+                *expected,
+                [ends[p][0] for p in partitions],
+                [batch.last_record_ids[p] for p in partitions],
+                [_record_moment(ends[p][1]) for p in partitions],
+            )
+        else:
+            row = await self._connection.fetchrow(statements.HOLD_OFFSETS, *expected)
         assert row is not None
         if stale := set(partitions) - set(row["moved"]):
             raise StaleOffsets(stale)
