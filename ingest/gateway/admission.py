@@ -36,6 +36,8 @@ from schema.topics import route
 
 # What a waiting event costs beside its bytes: the object that holds them, its place in a list.
 EVENT_OVERHEAD_BYTES = 48
+# What a segment costs beside its labels: the objects that hold them, its place in a record.
+SEGMENT_OVERHEAD_BYTES = 256
 _LOW_BITS = 47
 _OPENING_BRACE = 0x7B
 
@@ -65,18 +67,23 @@ class Part(NamedTuple):
 
 @dataclass(slots=True)
 class Admitted:
-    """What may be published of one request to a bucket, and what may not."""
+    """What may be published of one request to a bucket, and what may not.
+
+    ``answer_bytes``: what of the answer is made already, and waits for the acknowledgement too.
+    """
 
     bucket: bytes
     rejections: list[Rejection]
     parts: list[Part] = field(default_factory=list)
     count: int = 0
     tails_bytes: int = 0
+    labels_bytes: int = 0
+    answer_bytes: int = 0
 
     @property
     def held_bytes(self) -> int:
-        """What it costs to hold the parts."""
-        return self.tails_bytes + EVENT_OVERHEAD_BYTES * self.count
+        """What it costs to hold the parts, and the answer."""
+        return self.tails_bytes + EVENT_OVERHEAD_BYTES * self.count + self.labels_bytes + self.answer_bytes
 
     def add(
         self,
@@ -91,6 +98,11 @@ class Admitted:
         self.parts.append(Part(partition, kind, flags, labels, tails, tails_bytes))
         self.count += len(tails)
         self.tails_bytes += tails_bytes
+        # A character is at most four bytes.
+        texts = labels or ()
+        self.labels_bytes += SEGMENT_OVERHEAD_BYTES + sum(
+            len(text) if text.isascii() else 4 * len(text) for text in texts
+        )
 
 
 def admit_events(  # noqa: PLR0912, PLR0915 - one loop on purpose, see below

@@ -20,7 +20,7 @@ import structlog
 import uuid_utils
 from aiokafka import AIOKafkaProducer
 
-from ingest.gateway.admission import EVENT_OVERHEAD_BYTES, Admitted, Part
+from ingest.gateway.admission import EVENT_OVERHEAD_BYTES, SEGMENT_OVERHEAD_BYTES, Admitted, Part
 from ingest.gateway.producing import Producing
 from schema.errors import Overloaded, Unavailable
 from schema.metrics import GatewayMetrics
@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 REQUEST_OVERHEAD_BYTES = 8 * 1024
 # A record's header counts its segments in two bytes.
 _MAX_SEGMENTS = 10_000
+_REMEMBERED_CHARACTERS = 200
 
 _SegmentKey = tuple[int, int, bytes, bytes]
 
@@ -75,19 +76,23 @@ class _Record:
         self.size_bytes = 0
         self.held_bytes = 0
 
-    def add(self, key: _SegmentKey, tails: list[bytes], tails_bytes: int, delivery: Delivery) -> None:
+    def add(self, key: _SegmentKey, tails: list[bytes], tails_bytes: int, delivery: Delivery) -> int:
+        """Returns what it costs to hold them."""
+        held_bytes = tails_bytes + EVENT_OVERHEAD_BYTES * len(tails)
         present = self.segments.get(key)
         if present is None:
             self.segments[key] = tails
             self.size_bytes += len(key[3]) + 32
+            held_bytes += len(key[3]) + SEGMENT_OVERHEAD_BYTES
         else:
             present.extend(tails)
         self.events += len(tails)
         self.size_bytes += tails_bytes
-        self.held_bytes += tails_bytes + EVENT_OVERHEAD_BYTES * len(tails)
+        self.held_bytes += held_bytes
         if not self.deliveries or self.deliveries[-1] is not delivery:
             self.deliveries.append(delivery)
             delivery.records_out += 1
+        return held_bytes
 
     def fail(self, message: str) -> None:
         for delivery in self.deliveries:
@@ -123,7 +128,8 @@ class Publisher:
         if self.held_bytes + admitted.held_bytes + REQUEST_OVERHEAD_BYTES > self._settings.in_flight_bytes:
             raise _full()
         delivery = Delivery(self._loop.create_future())
-        self.held_bytes += REQUEST_OVERHEAD_BYTES
+        waiting_bytes = REQUEST_OVERHEAD_BYTES + admitted.answer_bytes
+        self.held_bytes += waiting_bytes
         try:
             for part in admitted.parts:
                 self._put(admitted.bucket, part, delivery)
@@ -132,7 +138,7 @@ class Publisher:
             await delivery.done
             return delivery.last_offsets
         finally:
-            self.held_bytes -= REQUEST_OVERHEAD_BYTES
+            self.held_bytes -= waiting_bytes
             # Its future holds the error, the error this frame and the request's: no cycle may keep them all.
             del delivery
 
@@ -150,8 +156,7 @@ class Publisher:
                 record = None
             if record is None:
                 record = self._open_record(partition)
-            record.add(key, some, some_bytes, delivery)
-            self.held_bytes += some_bytes + EVENT_OVERHEAD_BYTES * len(some)
+            self.held_bytes += record.add(key, some, some_bytes, delivery)
             if record.size_bytes >= limit:
                 self._close_record(record)
 
@@ -243,8 +248,15 @@ def _portions(tails: list[bytes], limit_bytes: int) -> Iterator[tuple[list[bytes
     yield portion, size
 
 
-@lru_cache(maxsize=10_000)
 def _labels(labels: tuple[str, str, str, str]) -> bytes:
+    # Ten thousand of the longest would take tens of megabytes for nothing.
+    return (
+        _known_labels(labels) if sum(map(len, labels)) <= _REMEMBERED_CHARACTERS else encode_labels(*labels)
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _known_labels(labels: tuple[str, str, str, str]) -> bytes:
     return encode_labels(*labels)
 
 

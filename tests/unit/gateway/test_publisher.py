@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -42,3 +43,20 @@ async def test_no_more_is_held_than_the_setting_says(beyond: int) -> None:
         await publisher.publish(admitted)
     await publisher.close(1.0)
     assert publisher.held_bytes == held_bytes
+
+
+async def test_labels_and_the_answer_that_waits_are_held_too() -> None:
+    """A request may be nearly nothing else, and there may be hundreds of them."""
+    settings = GatewaySettings()
+    publisher = Publisher(settings, cast("Producing", GoneLater()), GatewayMetrics(CollectorRegistry()))
+    admitted = Admitted(bytes(12), [], answer_bytes=1_000_000)
+    for number in range(100):
+        admitted.add(number % 4, EVENTS, 0, (f"{number:0>200}", "é" * 100, "a" * 200, "s"), [bytes(10)])
+    assert admitted.held_bytes > 1_000_000 + 100 * (200 + 200 + 200)
+    publishing = asyncio.create_task(publisher.publish(admitted))
+    await asyncio.sleep(0)
+    assert publisher.held_bytes > 1_000_000 + 100 * (200 + 200 + 200)
+    with pytest.raises(Unavailable):
+        await publishing
+    await publisher.close(1.0)
+    assert publisher.held_bytes == 0
