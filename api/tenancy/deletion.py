@@ -22,7 +22,8 @@ T = TypeVar("T")
 _ATTEMPTS = 5
 
 LOCK_BUCKET = "SELECT bucket_key FROM buckets WHERE bucket_id = $1 AND deleted_at IS NULL FOR UPDATE"
-# An epoch grows when the log began anew, and offsets with it, so the greater pair is the later fence.
+# An epoch grows when the log began anew, and offsets within one. While nobody has noticed that it did, the
+# log's end lies below an earlier fence: that one stays, but what was received until now is deleted.
 _FENCE = """
 INSERT INTO fences (bucket_id, topic, partition, epoch, fence_offset, fenced_at)
 SELECT $1, $2, log_end.partition, coalesce(stands.epoch, 1), log_end.end_offset, clock_timestamp()
@@ -30,8 +31,10 @@ FROM unnest($3::integer[], $4::bigint[]) AS log_end (partition, end_offset)
 LEFT JOIN partition_offsets AS stands ON stands.topic = $2 AND stands.partition = log_end.partition
 ORDER BY log_end.partition
 ON CONFLICT (bucket_id, topic, partition) DO UPDATE
-SET epoch = excluded.epoch, fence_offset = excluded.fence_offset, fenced_at = excluded.fenced_at
-WHERE (fences.epoch, fences.fence_offset) <= (excluded.epoch, excluded.fence_offset)
+SET epoch = excluded.epoch, fenced_at = excluded.fenced_at, fence_offset = CASE
+    WHEN fences.epoch = excluded.epoch THEN greatest(fences.fence_offset, excluded.fence_offset)
+    ELSE excluded.fence_offset END
+WHERE fences.epoch <= excluded.epoch
 """
 _NEW_KEY = """
 WITH fresh AS (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AbstractAsyncContextManager
 
 import psycopg
@@ -97,3 +98,34 @@ async def test_a_deletion_takes_no_filter_and_needs_kafka(api: Door, stored: Sto
     answer = await ask(api, "DELETE", "events/delete_all")
     assert (answer.status, list(answer.body)) == (500, ["msg"])
     assert (await ask(api, "GET", "eventsKeysByApp")).body[0]["counts"] == {"boot": 1}
+
+
+async def test_a_log_made_anew_and_not_yet_noticed_keeps_nothing_that_came_before_a_deletion(
+    database_dsn: str, kafka_bootstrap: str, topics: TopicNames
+) -> None:
+    """Its end lies below the fence of an earlier deletion, which must not pass for the later one."""
+    kafka = topics.settings(kafka_bootstrap)
+    await ensure_topics(kafka)
+    async with before(database_dsn, kafka) as api, stored_in(database_dsn, topic=topics.events) as stored:
+        bucket = api.buckets["first"]
+        with psycopg.connect(database_dsn, autocommit=True) as connection:
+            connection.execute("INSERT INTO partition_offsets VALUES (%s, 1, 1, 5000)", [topics.events])
+            connection.execute(
+                "INSERT INTO fences VALUES (%s, %s, 1, 1, 5000, now() - INTERVAL '1 hour')",
+                [bucket, topics.events],
+            )
+            sent_at = time.time_ns() // 1000 - 60_000_000
+            await publish(kafka, 1, bucket, [Occurrence(sent_at, "before")])
+            assert (await ask(api, "DELETE", "events/delete_all", who="admin")).status == 200
+            # The offsets of the old log still drop nothing of what they should not.
+            fence = connection.execute(
+                "SELECT epoch, fence_offset FROM fences WHERE bucket_id = %s AND partition = 1", [bucket]
+            ).fetchone()
+            assert fence == (1, 5000)
+            # What a writer does once it has noticed.
+            connection.execute(
+                "UPDATE partition_offsets SET epoch = 2, next_offset = 0 WHERE topic = %s", [topics.events]
+            )
+        events = [Occurrence(sent_at, "before"), Occurrence(sent_at + 120_000_000, "after")]
+        outcome = await stored.write(bucket, events, partition=1)
+        assert (outcome.fenced, outcome.stored) == (1, 1)
