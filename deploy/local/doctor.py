@@ -37,6 +37,7 @@ from deploy.local.versions import (
     TIMESCALEDB_SERIES,
 )
 from schema.errors import WeirError
+from schema.timescale import refusal
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_DISK_BYTES = 3_000_000_000
@@ -280,7 +281,7 @@ def broker_finding(bootstrap: str) -> Finding:
 
 
 def edition_finding(dsn: str) -> Finding:
-    """The database answers, and has TimescaleDB in one of its editions."""
+    """The database answers, and has TimescaleDB in one of its editions and of a release that serves."""
     import psycopg  # noqa: PLC0415
 
     try:
@@ -302,6 +303,13 @@ def edition_finding(dsn: str) -> Finding:
     if extension is None:
         return Finding(
             "edition", well=False, text=f"PostgreSQL {server} without TimescaleDB", remedy="weir migrate"
+        )
+    if reason := refusal(extension):
+        return Finding(
+            "edition",
+            well=False,
+            text=reason,
+            remedy="install a newer one, then ALTER EXTENSION timescaledb UPDATE",
         )
     edition = "community" if licence == "timescale" else "Apache"
     return Finding(

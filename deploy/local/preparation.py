@@ -51,7 +51,7 @@ def migrated(dsn: str, *, chunk_hours: int | None = None) -> MigrationReport:
     """Bring a database to the newest revision; if given, new chunks of events span so many hours.
 
     Raises:
-        Invalid: no chunk can span that.
+        Invalid: no chunk can span that, or its TimescaleDB is of a release that does not serve.
         Unavailable: it cannot be reached, or refuses (no TimescaleDB, no right); the message is the server's.
     """
     try:

@@ -59,7 +59,8 @@ FROM (
 ) AS materialized
 """
 _SQL_REFRESH = "CALL refresh_continuous_aggregate($1::regclass, $2::timestamptz, $3::timestamptz)"
-# By itself 2.29 refreshes ten periods a transaction, newest first, and the first one moves the watermark.
+# By itself 2.28 refreshes ten periods a transaction, newest first, and the first one moves the watermark.
+# From 2.21 on there are options, to which this one means nothing until then; before there are none.
 _SQL_REFRESH_AT_ONCE = """
 CALL refresh_continuous_aggregate(
     $1::regclass, $2::timestamptz, $3::timestamptz, options => '{"buckets_per_batch": 0}'

@@ -21,11 +21,20 @@ from sqlalchemy.pool import NullPool
 
 from schema.errors import Invalid, Unavailable
 from schema.tables import LOCK_MIGRATION
+from schema.timescale import refusal
 
 HERE = Path(__file__).parent
 LOCK_TIMEOUT_SECONDS = 60
 # Retention drops whole days, so a day has to be a whole number of chunks.
 HOURS_OF_A_DAY = 24
+
+# What is there, or would be made.
+_SQL_RELEASE = """
+SELECT coalesce(
+    (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
+    (SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb')
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +49,15 @@ class MigrationReport:
 def upgrade(dsn: str) -> MigrationReport:
     """Migrate the database at ``dsn`` (a superuser's, or the owner's once the extension is there).
 
-    Raises Unavailable when the database cannot be reached or another migration holds the lock.
+    Raises Invalid when its TimescaleDB is of a release that does not serve (nothing was changed then),
+    Unavailable when it cannot be reached or another migration holds the lock.
     """
     url = make_url(dsn).set(drivername="postgresql+psycopg")
     engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 10})
     try:
         with engine.connect() as connection:
             _lock(connection)
+            _check_release(connection)
             before = MigrationContext.configure(connection).get_current_revision()
             connection.commit()
             configuration = configured()
@@ -102,6 +113,13 @@ def run_sql(connection: Connection, name: str) -> None:
     text = (HERE / "sql" / f"{name}.sql").read_text()
     cursor.execute(text)
     cursor.close()
+
+
+def _check_release(connection: Connection) -> None:
+    version = connection.exec_driver_sql(_SQL_RELEASE).scalar_one()
+    # Without any, the first statement of the first revision says so.
+    if version is not None and (reason := refusal(version)):
+        raise Invalid(f"database: {reason}")
 
 
 def _lock(connection: Connection) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
+from schema import timescale
 from schema.errors import Invalid
 from schema.migrations.migrate import configured, newest_revision, set_chunk_hours, upgrade
 from tests.support import databases
@@ -42,6 +43,16 @@ _CATALOGUE = {
     "state": "SELECT edition, raw_floor, device_days_until, stream_names_until FROM store_state",
     "revision": "SELECT version_num FROM alembic_version",
 }
+# Views of ours that PostgreSQL knows to read what is the extension's own.
+_DEPENDENT = """
+SELECT DISTINCT v.relname, n.nspname || '.' || t.relname
+FROM pg_depend AS d
+JOIN pg_rewrite AS r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+JOIN pg_class AS v ON v.oid = r.ev_class AND v.relnamespace = 'public'::regnamespace
+JOIN pg_class AS t ON t.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass
+JOIN pg_namespace AS n ON n.oid = t.relnamespace
+WHERE n.nspname IN ('_timescaledb_catalog', '_timescaledb_config', 'timescaledb_information')
+"""
 
 
 def catalogue(dsn: str) -> dict[str, list[tuple[object, ...]]]:
@@ -100,6 +111,27 @@ def test_chunks_of_less_than_a_day(database_dsn: str) -> None:
     spans = {name: span for name, column, span in catalogue(database_dsn)["hypertables"] if span is not None}
     assert spans["events"] == timedelta(hours=6)
     assert spans["node_reports"] != timedelta(hours=6)
+
+
+def test_no_view_is_in_the_way_of_an_update_of_the_extension(database_dsn: str) -> None:
+    """Updates make its tables and views anew, and fail while a view of somebody else's reads them."""
+    with psycopg.connect(database_dsn) as connection:
+        assert connection.execute(_DEPENDENT).fetchall() == []
+        connection.execute("CREATE VIEW reading AS SELECT * FROM _timescaledb_catalog.hypertable")
+        assert connection.execute(_DEPENDENT).fetchall() == [("reading", "_timescaledb_catalog.hypertable")]
+        connection.rollback()
+
+
+def test_a_release_that_does_not_serve_is_refused_before_anything_is_made(
+    empty_database_dsn: str, database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new database, and one whose extension was put back."""
+    monkeypatch.setattr(timescale, "LEAST", (999, 0, 0))
+    for dsn in (empty_database_dsn, database_dsn):
+        with pytest.raises(Invalid, match=r"TimescaleDB 2\.\d+\.\d+ is too old: 999\.0\.0 or newer"):
+            upgrade(dsn)
+    with psycopg.connect(empty_database_dsn) as connection:
+        assert connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone() is None
 
 
 async def test_migrating_at_the_same_time(empty_database_dsn: str) -> None:
