@@ -21,7 +21,7 @@ from query.pages import Place, place_of
 from query.request import Histogram, Page, Range
 from schema.errors import Unavailable
 
-_FIRST_ROWS = 16
+FIRST_ROWS = 16
 _MOST_ROWS = 1_000
 # What a batch aims at; one event's data is at most a quarter of it.
 _BATCH_BYTES = 1024 * 1024
@@ -93,7 +93,7 @@ async def batches_of(reader: Reader, ask: Callable[[AnyConnection], Batches], mo
             try:
                 # The turn first: who waits for it must not hold a connection.
                 async with (
-                    reader.wide() if most_rows > _FIRST_ROWS else nullcontext(),
+                    reader.wide() if most_rows > FIRST_ROWS else nullcontext(),
                     reader.snapshot() as connection,
                     aclosing(ask(connection)) as found,
                 ):
@@ -110,7 +110,7 @@ async def batches_of(reader: Reader, ask: Callable[[AnyConnection], Batches], mo
 async def fetched(connection: AnyConnection, statement: sql.Statement) -> Batches:
     """Rows of a statement that has a column ``data``, in order."""
     cursor = await connection.cursor(statement.text, *statement.arguments)
-    wanted = _FIRST_ROWS
+    wanted = FIRST_ROWS
     while rows := await cursor.fetch(wanted):
         yield rows
         if len(rows) < wanted:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
+from query.events import FIRST_ROWS, next_batch_rows
 from query.execute import AnyConnection, fetch, planned
 from query.plan import Plan
 from query.request import Filters, Range, Scope, moment
@@ -22,6 +23,8 @@ from query.sql import Arguments, Statement, tenancy, where_clause
 from schema.tables import EVENT_COUNTS_HOUR
 
 MAX_SERVERS = 10_000
+# Of all servers together.
+MAX_APPS = 20_000
 # Days whose hours are looked at for exact moments; further ones keep the day's precision.
 _MAX_EDGE_DAYS = 200
 # Names that hours are asked for one by one; with more of them all are read, so only one more is fetched.
@@ -82,7 +85,6 @@ class Server:
     first_seen: datetime
     last_seen: datetime
     apps: set[str] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
     event_count: int = 0
     node: Node | None = None
 
@@ -99,7 +101,9 @@ class _Edge:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """By name. ``complete``: False when there are more than ``MAX_SERVERS``. ``left_out``: see Plan."""
+    """By name. ``complete``: False when there are more than ``MAX_SERVERS``, or apps of theirs than
+    ``MAX_APPS``; then the last ones are left out. ``left_out``: see Plan.
+    """
 
     servers: list[Server]
     complete: bool
@@ -111,12 +115,12 @@ async def servers_of(connection: AnyConnection, scope: Scope, bucket_id: str) ->
     seen = Range().seen_by(scope)
     way = await planned(connection, seen, None, {"app", "server"})
     found: dict[str, Server] = {}
-    edges: dict[tuple[str, bool], _Edge] = {}
     complete = True
     if way.slices:
-        for row in await fetch(connection, _counts(scope, way)):
-            complete &= _add(found, edges, row)
-        await _sharpen(connection, scope, found, list(edges.values()))
+        edges: dict[tuple[str, bool], _Edge] = {}
+        names: set[str] = set()
+        complete = await _gathered(connection, _counts(scope, way), found, edges, names)
+        await _sharpen(connection, scope, found, list(edges.values()), tuple(sorted(names)))
     nodes = await connection.fetch(_NODES, bucket_id, moment(scope.visible_from))
     complete &= len(nodes) <= MAX_SERVERS
     for row in nodes[:MAX_SERVERS]:
@@ -124,8 +128,42 @@ async def servers_of(connection: AnyConnection, scope: Scope, bucket_id: str) ->
     return Servers([found[name] for name in sorted(found)], complete, way.left_out)
 
 
+async def _gathered(
+    connection: AnyConnection,
+    statement: Statement,
+    found: dict[str, Server],
+    edges: dict[tuple[str, bool], _Edge],
+    names: set[str],
+) -> bool:
+    """Add the rows of ``_counts`` up; False: there are more than an answer shows.
+
+    ``names``: of all of them; where there are more than can be asked for one by one, not necessarily all.
+    Rows are read a few at a time: a bucket may have put values into its apps.
+    """
+    apps = 0
+    cursor = await connection.cursor(statement.text, *statement.arguments)
+    wanted = FIRST_ROWS
+    while rows := await cursor.fetch(wanted):
+        for row in rows:
+            server = found.get(row["server"])
+            if server is None and len(found) >= MAX_SERVERS:
+                return False
+            apps += server is None or row["app"] not in server.apps
+            if apps > MAX_APPS:
+                # Of this one there is more to come.
+                found.pop(row["server"], None)
+                for is_last in (False, True):
+                    edges.pop((row["server"], is_last), None)
+                return False
+            _add(found, edges, row)
+            if len(names) <= _MAX_NAMES:
+                names.update(row["names"])
+        wanted = next_batch_rows(len(rows), sum(len(name) for row in rows for name in row["names"]))
+    return True
+
+
 def _counts(scope: Scope, way: Plan) -> Statement:
-    """Rows (position of the slice, server, app, names, event_count, first, last), in order of time."""
+    """Rows (position of the slice, server, app, names, event_count, first, last), by server, then by time."""
     arguments = Arguments()
     parts = []
     for position, piece in enumerate(way.slices):
@@ -142,16 +180,15 @@ def _counts(scope: Scope, way: Plan) -> Statement:
             f"SELECT server, app, name, {count} AS event_count, min({at}) AS first, max({at}) AS last"
             f" FROM {table} {where} GROUP BY server, app, name) AS named GROUP BY server, app"
         )
-    return Statement("\nUNION ALL\n".join(parts) + "\nORDER BY position", tuple(arguments.values))
+    counted = "\nUNION ALL\n".join(parts)
+    text = f'SELECT * FROM (\n{counted}\n) AS counted ORDER BY server COLLATE "C", position'
+    return Statement(text, tuple(arguments.values))
 
 
-def _add(found: dict[str, Server], edges: dict[tuple[str, bool], _Edge], row: asyncpg.Record) -> bool:
-    """False: it is one server too many."""
+def _add(found: dict[str, Server], edges: dict[tuple[str, bool], _Edge], row: asyncpg.Record) -> None:
     name, first, last = row["server"], row["first"], row["last"]
     server = found.get(name)
     if server is None:
-        if len(found) >= MAX_SERVERS:
-            return False
         server = found[name] = Server(name, first, last)
         _edge(edges, name, first, row["seconds"], is_last=False)
         _edge(edges, name, last, row["seconds"], is_last=True)
@@ -163,9 +200,7 @@ def _add(found: dict[str, Server], edges: dict[tuple[str, bool], _Edge], row: as
             server.last_seen = last
             _edge(edges, name, last, row["seconds"], is_last=True)
     server.apps.add(row["app"])
-    server.names.update(row["names"])
     server.event_count += row["event_count"]
-    return True
 
 
 def _edge(
@@ -178,10 +213,13 @@ def _edge(
 
 
 async def _sharpen(
-    connection: AnyConnection, scope: Scope, found: dict[str, Server], edges: list[_Edge]
+    connection: AnyConnection,
+    scope: Scope,
+    found: dict[str, Server],
+    edges: list[_Edge],
+    names: tuple[str, ...],
 ) -> None:
-    """Replace periods by the moments of the rows in them."""
-    names = tuple(sorted({name for edge in edges for name in found[edge.server].names}))
+    """Replace periods by the moments of the rows in them. ``names``: those that the servers' events have."""
     edges = await _to_hours(connection, scope, edges, names)
     for is_last in (False, True):
         asked = [edge for edge in edges if edge.is_last is is_last]

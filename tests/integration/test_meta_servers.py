@@ -11,7 +11,7 @@ import pytest
 
 from query.interval import DAY, SECOND
 from query.plan import HOUR
-from query.servers import MAX_SERVERS
+from query.servers import MAX_APPS, MAX_SERVERS
 from tests.support.api_door import Door
 from tests.support.bounds import AT_AND_ABOVE
 from tests.support.stored import Occurrence, Stored
@@ -145,3 +145,21 @@ async def test_servers_are_shown_up_to_a_bound_and_the_answer_says_so(
     assert len({one["server_name"] for one in answer.body}) == MAX_SERVERS
     assert answer.headers.get("X-Weir-Incomplete") == ("servers" if beyond else None)
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+@AT_AND_ABOVE
+async def test_apps_of_servers_are_shown_up_to_a_bound_and_the_answer_says_so(
+    api: Door, stored: Stored, beyond: int
+) -> None:
+    """A server is shown with all of its apps, and counted whole, or left out."""
+    first, count = api.buckets["first"], MAX_APPS + beyond
+    events = [
+        Occurrence(NOON + n, f"{n}", "boot", f"app {n}", "early" if n < 3 else "late") for n in range(count)
+    ]
+    for start in range(0, count, 5_000):
+        await stored.write(first, events[start : start + 5_000])
+    answer = await api.ask("GET", f"/api/bucket/{first}/meta_servers", {})
+    assert answer.status == 200
+    found = {one["server_name"]: (one["event_count"], len(one["apps"])) for one in answer.body}
+    assert found == {"early": (3, 3)} | ({} if beyond else {"late": (count - 3, count - 3)})
+    assert answer.headers.get("X-Weir-Incomplete") == ("servers" if beyond else None)
