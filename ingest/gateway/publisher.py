@@ -19,6 +19,13 @@ from functools import lru_cache
 import structlog
 import uuid_utils
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    DuplicateSequenceNumber,
+    InvalidProducerIdMapping,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    UnknownProducerId,
+)
 
 from ingest.gateway.admission import EVENT_OVERHEAD_BYTES, SEGMENT_OVERHEAD_BYTES, Admitted, Part
 from ingest.gateway.producing import Producing
@@ -34,6 +41,17 @@ REQUEST_OVERHEAD_BYTES = 8 * 1024
 # A record's header counts its segments in two bytes.
 _MAX_SEGMENTS = 10_000
 _REMEMBERED_CHARACTERS = 200
+
+# What a broker says to a producer whose identity another one has, as after Kafka's folder was put back. Its
+# records are numbered on; where a number meets one of the other's, the broker takes the record for a repeat
+# and acknowledges it.
+_NOT_ITS_OWN = (
+    DuplicateSequenceNumber,
+    InvalidProducerIdMapping,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    UnknownProducerId,
+)
 
 _SegmentKey = tuple[int, int, bytes, bytes]
 
@@ -110,6 +128,8 @@ class Publisher:
         self._open: dict[int, _Record] = {}
         self._gather_end: asyncio.Handle | None = None
         self._sending: set[asyncio.Task[None]] = set()
+        # Of the current producer: the last place in each partition that was acknowledged.
+        self._reached: tuple[AIOKafkaProducer | None, dict[int, int]] = (None, {})
         self.held_bytes = 0
         metrics.queued_bytes.set_function(lambda: self.held_bytes)
 
@@ -180,19 +200,25 @@ class Publisher:
     async def _send(self, record: _Record) -> None:
         closed_at = time.perf_counter()
         overdue: asyncio.TimerHandle | None = None
+        producer: AIOKafkaProducer | None = None
         try:
             producer = self._producing.current()
             overdue = self._loop.call_at(
                 record.opened_at + self._settings.publish_seconds, self._overdue, record, producer
             )
             topic = self._settings.kafka_events_topic
+            reached = self._reached_by(producer)
+            before = reached.get(record.partition, -1)
             acknowledgement = await producer.send(topic, _encoded(record), partition=record.partition)
-            offset = _place((await acknowledgement).offset)
+            offset = _place((await acknowledgement).offset, before)
+            reached[record.partition] = max(offset, reached.get(record.partition, -1))
         except Unavailable as error:
             record.fail(error.message)
         except Exception as error:  # noqa: BLE001 - aiokafka raises KafkaError, OSError and AssertionError here
             record.fail(f"Kafka: {error!r}")
             log.warning("record not acknowledged", partition=record.partition, error=repr(error))
+            if producer is not None and isinstance(error, _NOT_ITS_OWN):
+                self._producing.give_up(producer, f"another producer has its identity: {error!r}")
         else:
             for delivery in record.deliveries:
                 delivery.acknowledged(record.partition, offset)
@@ -202,6 +228,11 @@ class Publisher:
             if overdue is not None:
                 overdue.cancel()
             self.held_bytes -= record.held_bytes
+
+    def _reached_by(self, producer: AIOKafkaProducer) -> dict[int, int]:
+        if self._reached[0] is not producer:
+            self._reached = (producer, {})
+        return self._reached[1]
 
     def _overdue(self, record: _Record, producer: AIOKafkaProducer) -> None:
         seconds = self._settings.publish_seconds
@@ -221,10 +252,10 @@ class Publisher:
                 log.warning("records left unacknowledged", records=len(late))
 
 
-def _place(offset: int) -> int:
-    if offset < 0:
-        # A repeat that the broker has forgotten the place of: stored, but no receipt can name it.
-        raise Unavailable("Kafka: acknowledged without an offset")
+def _place(offset: int, before: int) -> int:
+    if offset <= before:
+        # Taken for a repeat of an older record. Or the log is another one: a new producer has no past there.
+        raise DuplicateSequenceNumber
     return offset
 
 

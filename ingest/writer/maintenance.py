@@ -26,6 +26,8 @@ from schema.tables import LOCK_MAINTENANCE
 
 log = structlog.get_logger(__name__)
 
+# Of maintenance's session. A purge may unpack whole compressed chunks.
+SESSION = {"lock_timeout": "30s", "timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
 _STATEMENT_SECONDS = 600.0
 _CANDIDATE_SECONDS = 5.0
 _CHUNKS_SECONDS = 300.0
@@ -64,11 +66,7 @@ class Maintenance:
             self._settings,
             Duty.MAINTENANCE,
             dsn=self._settings.maintenance_dsn,
-            # A purge may unpack whole compressed chunks.
-            server_settings={
-                "lock_timeout": "30s",
-                "timescaledb.max_tuples_decompressed_per_dml_transaction": "0",
-            },
+            server_settings=SESSION,
             command_seconds=_STATEMENT_SECONDS,
         )
         try:

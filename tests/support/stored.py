@@ -15,6 +15,7 @@ from itertools import groupby
 
 from ingest.writer import device_days, refresh, retention, shards
 from ingest.writer.batch import Batch, DeadLetter, FetchedRecord, Standing
+from ingest.writer.maintenance import SESSION
 from ingest.writer.recent import Recent
 from ingest.writer.store import Outcome, Store
 from schema.connections import Connection, Duty, open_connection
@@ -106,7 +107,7 @@ async def stored_in(
     """
     settings = WriterSettings(database_dsn=dsn, kafka_events_topic=topic, database_command_seconds=60)
     writer = await open_connection(settings, Duty.WRITER)
-    maintenance = await open_connection(settings, Duty.MAINTENANCE)
+    maintenance = await open_connection(settings, Duty.MAINTENANCE, server_settings=SESSION)
     letters: list[DeadLetter] = []
 
     async def publish(found: list[DeadLetter], _epochs: dict[int, int]) -> None:
