@@ -21,6 +21,7 @@ from deploy.local import kafka, timescale
 from deploy.local.paths import local_paths
 from deploy.local.ports import free_port
 from deploy.local.state import StackState, read_state, survivors
+from tests.support.secret_search import secrets_in
 from tests.support.servers import temporary_folder
 from tests.support.topics import TopicNames
 
@@ -134,6 +135,8 @@ def module_stack(home: Path) -> Iterator[LocalStack]:
     stack = LocalStack(home)
     yield stack
     stack.weir("down")
+    for log in (home / "logs").iterdir():
+        assert not secrets_in(log.read_text(errors="replace")), f"{log.name} holds a secret"
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """The servers that a run of the tests uses: given by address, or started for it.
 
 Neighbours: `tests/conftest.py` makes session fixtures of these.
-Guarantee: what was started here is gone when the block ends, or, should the test runner be killed, with it.
+Guarantee: what was started here is gone when the block ends, or, should the test runner be killed, with it;
+and no secret is in what it logged.
 """
 
 import os
@@ -15,6 +16,7 @@ from deploy.local import kafka, timescale
 from deploy.local.kafka import KafkaServer
 from deploy.local.ports import free_port
 from deploy.local.timescale import TimescaleServer
+from tests.support import secret_search
 from tests.support.databases import dsn_of
 
 DATABASE_VARIABLE = "WEIR_TEST_DATABASE_DSN"
@@ -84,6 +86,7 @@ def new_kafka(
             yield server
         finally:
             server.stop(STOP_SECONDS)
+        _search(server.log)
 
 
 @contextmanager
@@ -97,3 +100,10 @@ def new_timescale(settings: dict[str, str] | None = None) -> Iterator[TimescaleS
             yield server
         finally:
             server.stop(STOP_SECONDS)
+        _search(server.log)
+
+
+def _search(log: Path) -> None:
+    """Fails where a server has logged a secret, as a statement that failed, say."""
+    found = secret_search.secrets_in(log.read_text(errors="replace")) if log.exists() else []
+    assert not found, f"secrets in {log}: {found}"
