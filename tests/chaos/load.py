@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -64,6 +65,16 @@ class Load:
         """Send again."""
         self._going.set()
 
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[None]:
+        """Something is in flight; begins when the load is not held."""
+        await self._going.wait()
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
     def stop(self) -> None:
         """Send nothing new from now on."""
         self._ended_at = time.monotonic()
@@ -97,14 +108,10 @@ class Load:
             await self._pause(source.uniform(0, self.pause_seconds))
 
     async def _sent(self, session: aiohttp.ClientSession, source: random.Random, request: Request) -> None:
-        await self._going.wait()
-        self._in_flight += 1
-        try:
+        async with self.sending():
             accepted = await self._send(session, source, request)
             if accepted and source.random() < self.mixture.repeated:
                 await self._send(session, source, request)
-        finally:
-            self._in_flight -= 1
 
     async def _pause(self, seconds: float) -> None:
         try:

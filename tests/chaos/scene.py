@@ -25,7 +25,8 @@ QUESTION_SECONDS = 30.0
 class Scene:
     """``alone``: no other fault strikes in this round, so what a fault must show can be asked of it.
 
-    ``judgements`` are more questions that a fault wants asked once all is quiet; ``remarks`` are reported.
+    ``others``: loads beside the round's own; ``judgements`` are more questions that a fault wants asked once
+    all is quiet; ``remarks`` are reported.
     """
 
     ground: Ground
@@ -33,6 +34,7 @@ class Scene:
     load: Load
     random: random.Random
     alone: bool
+    others: list[Load] = field(default_factory=list)
     injected: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -57,7 +59,18 @@ class Scene:
         """A load of a bucket of its own, not running yet."""
         credentials = make_bucket(self.ground.dsn)
         seed = f"{self.load.seed}-{name}"
-        return Load(self.ground.doors, credentials, self.journal, seed, **options)  # type: ignore[arg-type]
+        load = Load(self.ground.doors, credentials, self.journal, seed, **options)  # type: ignore[arg-type]
+        self.others.append(load)
+        return load
+
+    async def hold(self) -> None:
+        """Nobody sends anything new until ``go_on``; returns once nothing is in flight."""
+        await asyncio.gather(*(load.hold() for load in (self.load, *self.others)))
+
+    def go_on(self) -> None:
+        """Everybody sends again."""
+        for load in (self.load, *self.others):
+            load.go_on()
 
     async def pause(self, least: float, most: float) -> None:
         """A random while."""

@@ -76,13 +76,15 @@ def shortened(rounds: Sequence[Round], seconds: float, overhead_seconds: float) 
 
 def _mixed(chosen: Sequence[Fault], seed: int, minutes: float, first: int, *, quick: bool) -> list[Round]:
     source = random.Random(f"{seed}/schedule")
-    mixing = [fault for fault in chosen if fault.mixes]
-    if len(mixing) < 2:
+    if len(chosen) < 2:
         return []
     count = 1 if quick else int(minutes * _MIXED_ROUNDS_A_MINUTE)
     seconds = _QUICK_MIXED_SECONDS if quick else _MIXED_SECONDS
     rounds = []
     for number in range(first, first + count):
-        faults = source.sample(mixing, min(len(mixing), source.randrange(2, 5)))
-        rounds.append(Round(number, tuple(faults), seconds))
+        faults = source.sample(chosen, min(len(chosen), source.randrange(2, 5)))
+        names = {fault.name for fault in faults}
+        kept = [fault for fault in faults if not names.intersection(fault.apart_from)]
+        if len(kept) > 1:
+            rounds.append(Round(number, tuple(kept), seconds))
     return rounds

@@ -84,7 +84,7 @@ class Slots:
         slot.ordered = False
         slot.starts += 1
         slot.process = await asyncio.to_thread(
-            lambda: self.weir.start(slot.role, ready=False, **slot.environment, **slot.extra)
+            lambda: self.weir.start(slot.role, ready=False, **{**slot.environment, **slot.extra})
         )
 
     async def again(self, slot: Slot, **extra: str) -> None:

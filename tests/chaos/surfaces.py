@@ -1,14 +1,14 @@
-"""Every query surface over HTTP against counts in SQL: 000 events and statistics, 002, 003 and 004.
+"""Every query surface over HTTP against counts in SQL: 000, the servers of 001, 002, 003 and 004.
 
-Asked once a round, when nothing is on its way. Each answer is compared with the raw rows of the bucket, so
-surfaces that agree with them agree with each other.
+Asked once a round, when nothing is on its way. Each answer is compared with the raw rows of the bucket, id by
+id, point by point, moment by moment, so surfaces that agree with them agree with each other.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,9 +24,11 @@ from tests.support.processes import Credentials
 ASK_SECONDS = 30.0
 ATTEMPTS = 4
 PAGE = 10_000
+JOURNAL_PAGE = 1_000
+_WIDTHS = {"day": 86_400, "hour": 3_600, "minute": 60}
 DEVICES_ASKED = ("device-0", "device-1")
 _ROWS = """
-SELECT id, events.name, app, server, device, extract(epoch FROM observed_at)::float8
+SELECT id, events.name, app, server, device, (extract(epoch FROM observed_at) * 1000000)::bigint
 FROM events JOIN buckets USING (bucket_key) WHERE bucket_id = %s
 """
 _NODES = """
@@ -70,17 +72,29 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """A bucket's raw rows, as SQL has them: (id, name, app, server, device, seconds since 1970)."""
+    """A bucket's raw rows, as SQL has them: (id, name, app, server, device, microseconds since 1970)."""
 
     rows: list[TupleRow]
 
     @property
     def first_ms(self) -> int:
-        return int(min((row[5] for row in self.rows), default=0.0) * 1000) - 1
+        return int(min((row[5] for row in self.rows), default=0) // 1000)
 
     @property
     def last_ms(self) -> int:
-        return int(max((row[5] for row in self.rows), default=0.0) * 1000) + 2
+        return int(max((row[5] for row in self.rows), default=0) // 1000) + 1
+
+    def points(self, width_seconds: int, **labels: str) -> dict[int, int]:
+        """Start of a period (seconds since 1970) → how many rows with these labels are in it."""
+        places = {"name": 1, "app": 2, "server": 3, "device": 4}
+        wanted = [(places[label], value) for label, value in labels.items()]
+        width = width_seconds * 1_000_000
+        found = Counter(
+            row[5] // width * width_seconds
+            for row in self.rows
+            if all(row[place] == value for place, value in wanted)
+        )
+        return dict(found)
 
 
 async def disagreements(url: str, dsn: str, credentials: Credentials) -> list[str]:
@@ -90,6 +104,7 @@ async def disagreements(url: str, dsn: str, credentials: Credentials) -> list[st
         _events,
         _statistics,
         _names_by_app,
+        _servers,
         _journal,
         _streams,
         lambda door, _: _nodes(door, dsn),
@@ -110,8 +125,13 @@ def _truth(dsn: str, bucket_id: str) -> Truth:
         return Truth(connection.execute(_ROWS, [bucket_id]).fetchall())
 
 
-def _differ(surface: str, told: object, counted: object) -> str:
-    return "" if told == counted else f"{surface}: told {told}, SQL counts {counted}"
+def _differ(surface: str, told: Mapping[Any, object], counted: Mapping[Any, object]) -> str:
+    """Where two answers differ, in a few examples."""
+    wrong = [key for key in {**told, **counted} if told.get(key) != counted.get(key)]
+    some = [
+        f"{key}: told {str(told.get(key))[:300]}, SQL has {str(counted.get(key))[:300]}" for key in wrong[:3]
+    ]
+    return f"{surface}, {len(wrong)} wrong: {'; '.join(some)}" if wrong else ""
 
 
 def _data(door: Door) -> str:
@@ -141,10 +161,10 @@ async def _events(door: Door, truth: Truth) -> str:
 
 
 async def _statistics(door: Door, truth: Truth) -> str:
-    """000: histograms by day, hour and minute, from the first event to the last."""
-    told: dict[str, int] = {}
+    """000: histograms by day, hour and minute, from the first event to the last, point by point."""
+    told: dict[tuple[str, str], dict[int, int]] = {}
     counted = {}
-    for interval in ("day", "hour", "minute"):
+    for interval, width_seconds in _WIDTHS.items():
         for name in NAMES:
             asked = {
                 "event_name": name,
@@ -153,8 +173,8 @@ async def _statistics(door: Door, truth: Truth) -> str:
                 "end": truth.last_ms,
             }
             points = await door.ask("POST", f"{_data(door)}/events/stats", asked)
-            told[f"{name} by {interval}"] = sum(y for _, y in points)
-            counted[f"{name} by {interval}"] = sum(row[1] == name for row in truth.rows)
+            told[name, interval] = {x // 1000: y for x, y in points if y}
+            counted[name, interval] = truth.points(width_seconds, name=name)
     return _differ("000 statistics", told, counted)
 
 
@@ -165,37 +185,62 @@ async def _names_by_app(door: Door, truth: Truth) -> str:
     return _differ("000 names by app", told, dict(Counter((row[2], row[1]) for row in truth.rows)))
 
 
+async def _servers(door: Door, truth: Truth) -> str:
+    """001: what each server sent, and from which apps; machines that only report send no events."""
+    answer = await door.ask("GET", f"/api/bucket/{door.credentials.bucket_id}/meta_servers")
+    told = {
+        entry["server_name"]: (entry["event_count"], sorted(entry["apps"]))
+        for entry in answer
+        if entry["event_count"]
+    }
+    counted = {
+        server: (
+            sum(row[3] == server for row in truth.rows),
+            sorted({row[2] for row in truth.rows if row[3] == server} - {""}),
+        )
+        for server in {row[3] for row in truth.rows} - {""}
+    }
+    return _differ("001 servers", told, counted)
+
+
 async def _journal(door: Door, truth: Truth) -> str:
-    """002: the journal, and the sums by hour and day, of two devices."""
-    told = {}
-    counted = {}
+    """002: the journal, and the counts by hour and day, of two devices."""
+    told: dict[tuple[str, str], object] = {}
+    counted: dict[tuple[str, str], object] = {}
     end = truth.last_ms // 1000 + 1
+    name = NAMES[0]
     for device in DEVICES_ASKED:
-        name = NAMES[0]
-        wanted = sum(row[1] == name and row[4] == device for row in truth.rows)
-        if not wanted:
+        rows = [row for row in truth.rows if row[1] == name and row[4] == device]
+        if not rows:
             continue
+        counted[device, "journal"] = sorted(row[5] // 1_000_000 for row in rows)
+        for mode, width in (("aggregate_hourly", "hour"), ("aggregate_daily", "day")):
+            counted[device, mode] = truth.points(_WIDTHS[width], name=name, device=device)
         for mode in ("journal", "aggregate_hourly", "aggregate_daily"):
-            total = page = 0
-            while True:
+            entries: list[Any] = []
+            while len(entries) % JOURNAL_PAGE == 0:
+                page = len(entries) // JOURNAL_PAGE
                 path = f"/devices/{device}/events/{name}?mode={mode}&end={end}&page={page}"
-                entries = await door.ask("GET", path)
-                total += len(entries) if mode == "journal" else sum(entry["val"] for entry in entries)
-                page += 1
-                if len(entries) < 1000:
+                more = await door.ask("GET", path)
+                if not more:
                     break
-            told[device, mode] = total
-            counted[device, mode] = wanted
+                entries += more
+            told[device, mode] = (
+                entries if mode == "journal" else {entry["tst"]: entry["val"] for entry in entries}
+            )
     return _differ("002", told, counted)
 
 
 async def _streams(door: Door, truth: Truth) -> str:
-    """003: the events of two devices, up to its limit."""
+    """003: the events of two devices, newest first, up to its limit."""
     until = datetime.fromtimestamp(truth.last_ms / 1000 + 1, UTC).isoformat()
     body = {"device_id": list(DEVICES_ASKED), "stream": "events", "limit": PAGE, "until": until}
     answer = await door.ask("POST", "/device_data", body)
-    told = {entry["device_id"]: len(entry["data"]) for entry in answer["data"]}
-    counted = {device: min(PAGE, sum(row[4] == device for row in truth.rows)) for device in DEVICES_ASKED}
+    told = {entry["device_id"]: [event["event_id"] for event in entry["data"]] for entry in answer["data"]}
+    counted = {}
+    for device in DEVICES_ASKED:
+        rows = sorted((-row[5], row[0]) for row in truth.rows if row[4] == device)
+        counted[device] = [identifier for _, identifier in rows[:PAGE]]
     return _differ("003", told, counted)
 
 
@@ -210,11 +255,11 @@ async def _nodes(door: Door, dsn: str) -> str:
         rows = connection.execute(
             _NODES, [door.credentials.bucket_id, day, day + timedelta(days=1)]
         ).fetchall()
-    told = [
-        (node["host"], datetime.fromisoformat(node["last_updated"]).replace(microsecond=0), True)
+    told = {
+        node["host"]: datetime.fromisoformat(node["last_updated"]).replace(microsecond=0)
         for node in answer["nodeStats"]
-    ]
-    counted = [(row[0], row[1].replace(microsecond=0), True) for row in rows]
+    }
+    counted = {row[0]: row[1].replace(microsecond=0) for row in rows}
     latencies = {row[0]: row[3] for row in rows}
     near = all(
         abs(node["avg_latency_ms"] - latencies.get(node["host"], 0)) <= 1 for node in answer["nodeStats"]

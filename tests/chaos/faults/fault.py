@@ -26,8 +26,8 @@ class Fault:
     """One way to break things, and to mend again what it broke.
 
     ``row``: the family that the report lists it under; ``seconds``: how long it strikes alone in a whole
-    campaign; ``quick_seconds``: in the short form (0: left out there); ``mixes``: whether it may strike
-    beside others; ``needs``: what this machine and its servers must allow for it (``WHY_NOT``);
+    campaign; ``quick_seconds``: in the short form (0: left out there); ``apart_from``: faults, by name, that
+    it never strikes beside; ``needs``: what this machine and its servers must allow for it (``WHY_NOT``);
     ``least_seconds``: it proves nothing in less, however short the time.
     """
 
@@ -36,7 +36,7 @@ class Fault:
     strike: Strike
     seconds: float
     quick_seconds: float = 0.0
-    mixes: bool = True
+    apart_from: tuple[str, ...] = ()
     needs: str = ""
     least_seconds: float = 8.0
     mixture: Mixture | None = None

@@ -41,7 +41,8 @@ async def late_and_future(scene: Scene, seconds: float) -> None:
             edges["just inside the retention"] = (floor + timedelta(seconds=1), 202)
         for what, (moment, wanted) in edges.items():
             number += 1
-            await _at_the_edge(scene, f"{scene.load.seed}-edge-{number}", what, moment, wanted)
+            async with scene.load.sending():
+                await _at_the_edge(scene, f"{scene.load.seed}-edge-{number}", what, moment, wanted)
         await scene.pause(0.3, 1.0)
 
 

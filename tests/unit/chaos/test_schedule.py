@@ -26,7 +26,14 @@ def test_every_fault_strikes_alone_before_any_are_mixed() -> None:
     mixed = rounds[len(FAULTS) :]
     assert mixed
     assert all(2 <= len(set(r.faults)) == len(r.faults) and not r.alone for r in mixed)
-    assert all(fault.mixes for r in mixed for fault in r.faults)
+
+
+def test_every_fault_is_mixed_with_others_but_with_those_that_it_stays_apart_from() -> None:
+    mixed = [r for seed in range(10) for r in schedule(FAULTS, seed, 30, able=ALL) if not r.alone]
+    assert {fault.name for r in mixed for fault in r.faults} == {fault.name for fault in FAULTS}
+    for r in mixed:
+        names = {fault.name for fault in r.faults}
+        assert not any(names.intersection(fault.apart_from) for fault in r.faults)
 
 
 def test_the_faults_alone_leave_time_for_mixtures() -> None:
