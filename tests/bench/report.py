@@ -123,13 +123,20 @@ def show(console: Console, figures: Sequence[Figure]) -> None:
     console.print(table(figures))
 
 
+def commit() -> str | None:
+    """What was measured, if git is there and knows."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except FileNotFoundError:
+        return None
+    return said.stdout.strip() or None
+
+
 def _versions() -> dict[str, object]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, timeout=10
-    )
     return {
         "weir": version("weir"),
-        "commit": commit.stdout.strip() or None,
+        "commit": commit(),
         "python": sys.version.split()[0],
         **{name: version(name) for name in _LIBRARIES},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.report import machine
+from tests.bench.report import commit, machine
 from tests.chaos.campaign import Result
 from tests.chaos.slots import MIB, Slots
 
@@ -137,9 +136,6 @@ def store_of(dsn: str) -> Store:
 
 def document(results: Sequence[Result], terms: Terms, store: Store, slots: Slots) -> dict[str, object]:
     """Everything that somebody needs to judge the campaign, or to repeat it."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, timeout=10
-    )
     every = lines(results)
     kinds: Counter[str] = Counter()
     for result in results:
@@ -148,7 +144,7 @@ def document(results: Sequence[Result], terms: Terms, store: Store, slots: Slots
         "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": terms.seed,
         "minutes": terms.minutes,
-        "commit": commit.stdout.strip() or None,
+        "commit": commit(),
         "machine": machine(),
         "database": asdict(store),
         "faults": [asdict(line) for line in [*every, total(every)]],

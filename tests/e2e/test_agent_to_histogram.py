@@ -7,6 +7,7 @@ from its files while it was dead, is what must be there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 
@@ -50,6 +51,24 @@ def on_disk(folder: Path) -> dict[str, str]:
     return {item["id"]: item["name"] for item in items}
 
 
+async def until_begun(weir: Weir, folder: Path, lives: int) -> None:
+    """Until an agent has noted its start so many times: on a busy machine a start takes a while."""
+    deadline = time.monotonic() + STORED_SECONDS
+    while True:
+        noted: set[str] = set()
+        # What has been sent goes while we look.
+        with contextlib.suppress(FileNotFoundError):
+            noted |= {identifier for identifier, name in on_disk(folder).items() if name == "agent.start"}
+        with psycopg.connect(weir.database_dsn) as connection:
+            noted |= {
+                row[0] for row in connection.execute("SELECT id FROM events WHERE name = 'agent.start'")
+            }
+        if len(noted) >= lives:
+            return
+        assert time.monotonic() < deadline, f"{len(noted)} of {lives} starts were noted"
+        await asyncio.sleep(0.1)
+
+
 async def until_stored(weir: Weir, ids: set[str]) -> None:
     deadline = time.monotonic() + STORED_SECONDS
     while missing := ids - set(oracle.stored_ids(weir.database_dsn, weir.credentials.bucket_id)):
@@ -65,7 +84,8 @@ async def test_this_machines_events_are_stored_once_through_kill_9_of_agent_and_
     folder = weir.folder / "buffer" / "events"
     for life in range(3):
         agent = agent_of(weir, gateway)
-        await asyncio.sleep(1.5)
+        await until_begun(weir, folder, life + 1)
+        await asyncio.sleep(1.0)
         if life == 1:
             gateway.kill()
             await asyncio.sleep(2.5)
