@@ -26,9 +26,13 @@ class Child:
 class Told:
     """A process that is ready, or ends before it is."""
 
-    def __init__(self, *, ends: bool) -> None:
+    def __init__(self, *, ends: bool, said: str = "") -> None:
         self.child = Child(None)
         self.ends = ends
+        self.said = said
+
+    def log(self) -> str:
+        return self.said
 
 
 async def test_a_process_that_was_killed_while_it_started_makes_room_for_the_next(
@@ -58,3 +62,21 @@ async def test_a_process_that_lives_and_is_never_ready_fails(monkeypatch: pytest
     slot.process = Told(ends=False)  # type: ignore[assignment]
     with pytest.raises(AssertionError, match="not ready"):
         await Slots(weir=None).ready(slot, 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("role", "said", "is_surprise"),
+    [
+        ("writer", "cannot listen: address already in use", False),
+        ("gateway", "cannot listen: address already in use", True),
+        ("writer", "AssertionError", True),
+    ],
+)
+def test_a_writer_whose_port_somebody_took_gets_another(role: str, said: str, *, is_surprise: bool) -> None:
+    slot = Slot(role, 0, {})
+    port = slot.port
+    slot.process = Told(ends=True, said=said)  # type: ignore[assignment]
+    places = Slots(weir=None)  # type: ignore[arg-type]
+    places._note_end(slot)
+    assert bool(places.surprises) == is_surprise
+    assert (slot.port == port) == is_surprise
