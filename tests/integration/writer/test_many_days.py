@@ -25,12 +25,12 @@ async def test_a_record_of_many_days_is_stored_and_holds_nothing_up(
 ) -> None:
     """In a time in which one transaction could not make that many chunks."""
     bucket_id = weir.credentials.bucket_id
-    days = 400
+    days = 1_000
     await topic.send(
         record(events(bucket_id, *history(days), event("bad", data=b"{")), reports(bucket_id, report()))
     )
     await topic.send(record(events(bucket_id, event("behind"))))
-    writer = await start(weir, WEIR_TRANSACTION_SECONDS="2")
+    writer = await start(weir, WEIR_TRANSACTION_SECONDS="1")
     await stored(weir, topic, 60)
     sent = {str(n) for n in range(days)} | {"behind"}
     assert oracle.check(database_dsn, bucket_id, sent, set()) == days + 1
