@@ -64,14 +64,14 @@ def status() -> None:
 
 @app.command()
 def logs(
-    process: Annotated[str | None, typer.Argument(help="One process only, such as writer.")] = None,
+    process: Annotated[list[str] | None, typer.Argument(help="One process only, such as writer.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each log to begin with.")] = 20,
 ) -> None:
     """Show the logs of the stack's processes."""
     from deploy.cli.logs import show_logs
 
-    raise typer.Exit(show_logs(process, follow=follow, lines=lines))
+    raise typer.Exit(show_logs(" ".join(process or []), follow=follow, lines=lines))
 
 
 @app.command()

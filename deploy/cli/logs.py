@@ -17,19 +17,23 @@ from rich.text import Text
 
 from deploy.local.paths import local_paths
 from deploy.local.rotation import last_lines, log_path
+from deploy.local.titles import name_of, title
 from schema.errors import Invalid
 
 POLL_SECONDS = 0.2
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")
 
 
-def show_logs(process: str | None, *, follow: bool, lines: int) -> int:
-    """Print the logs of one process, or of all, each line behind its process's name."""
+def show_logs(process: str, *, follow: bool, lines: int) -> int:
+    """Print the logs of one process, by its title or its name, or of all; each line behind the title."""
     home = local_paths().home
     folder = home / "logs"
-    if process is not None and not (log_path(home, process)).exists():
-        raise Invalid(f"there is no log of {process}; there are: {', '.join(names(folder)) or 'none yet'}")
-    chosen = names(folder) if process is None else [process]
+    known = names(folder)
+    if process and name_of(process) not in known:
+        raise Invalid(
+            f"there is no log of {process}; there are: {', '.join(map(title, known)) or 'none yet'}"
+        )
+    chosen = [name_of(process)] if process else known
     if not chosen and not follow:
         raise Invalid(f"there are no logs in {folder} yet: weir up makes them")
     console = Console(soft_wrap=True, highlight=False)
@@ -42,7 +46,7 @@ def show_logs(process: str | None, *, follow: bool, lines: int) -> int:
         return 0
     try:
         while True:
-            if process is None:
+            if not process:
                 for name in names(folder):
                     tails.setdefault(name, LogTail(log_path(home, name)))
             for name, tail in tails.items():
@@ -60,14 +64,14 @@ def names(folder: Path) -> list[str]:
 
 
 def width(tails: dict[str, "LogTail"]) -> int:
-    """The length of the longest name."""
-    return max(map(len, tails), default=0)
+    """The length of the longest title."""
+    return max((len(title(name)) for name in tails), default=0)
 
 
-def show_line(console: Console, name: str, line: str, name_width: int) -> None:
-    """Print one line behind its process's name; the name's colour is the same in every run."""
+def show_line(console: Console, name: str, line: str, title_width: int) -> None:
+    """Print one line behind its process's title, whose colour is the same in every run."""
     colour = COLOURS[sum(name.encode()) % len(COLOURS)]
-    console.print(Text.assemble((f"{name:<{name_width}} ", colour), line))
+    console.print(Text.assemble((f"{title(name):<{title_width}} ", colour), line))
 
 
 class LogTail:

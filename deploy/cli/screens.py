@@ -16,15 +16,8 @@ from rich.markup import escape
 from deploy.local.credentials import CREDENTIALS_FILE, Credentials
 from deploy.local.state import Standing
 from deploy.local.supervisor import Report
+from deploy.local.titles import title
 
-TITLES = {
-    "kafka": "Kafka",
-    "database": "TimescaleDB",
-    "gateway": "gateway",
-    "writer": "writer",
-    "api": "query API",
-    "agent": "agent",
-}
 # An event that the agent sends every few seconds, on every machine.
 AGENT_EVENT = "system.load"
 
@@ -60,8 +53,7 @@ class Progress:
 
     def report(self, report: Report) -> None:
         """Show a report, if it is news."""
-        title = TITLES.get(report.name, report.name)
-        line = self._line(title, report)
+        line = self._line(title(report.name), report)
         if line is not None:
             self._console.print(line, highlight=False, soft_wrap=True)
         # On a terminal a line of a log is worth a line; elsewhere somebody may search in it.
@@ -75,23 +67,23 @@ class Progress:
                 overflow="ellipsis",
             )
 
-    def _line(self, title: str, report: Report) -> str | None:
+    def _line(self, shown: str, report: Report) -> str | None:
         when = f"{datetime.now().astimezone():%H:%M:%S}" if self._up else f"{self.seconds:6.1f} s"
         text = escape(report.text)
         match report.standing:
             case Standing.READY:
                 again = " again" if report.name in self._ready_before else ""
                 self._ready_before.add(report.name)
-                return f"[green]✓[/green] {when}  {title} is ready{again}"
+                return f"[green]✓[/green] {when}  {shown} is ready{again}"
             case Standing.RESTARTING:
-                return f"[yellow]![/yellow] {when}  {title} {text}"
+                return f"[yellow]![/yellow] {when}  {shown} {text}"
             case Standing.CRASH_LOOP:
-                return f"[red]✗[/red] {when}  {title} is in a crash loop: it {text}"
+                return f"[red]✗[/red] {when}  {shown} is in a crash loop: it {text}"
             case Standing.STOPPING if text:
-                return f"[yellow]![/yellow] {when}  {title}: {text}"
+                return f"[yellow]![/yellow] {when}  {shown}: {text}"
             case Standing.STOPPED:
                 how = text or "has ended"
-                return f"[dim]·[/dim] {when}  {title} {how}"
+                return f"[dim]·[/dim] {when}  {shown} {how}"
             case _:
                 return None
 
@@ -119,8 +111,8 @@ def show_last_screen(
         console.print(f"  [bold]{name:<13}[/bold] {value}", highlight=False, soft_wrap=True)
     kept = f"Until weir down, all of this is in {home / CREDENTIALS_FILE}"
     console.print(f"  [dim]{escape(kept)}[/dim]", highlight=False, soft_wrap=True)
-    for title, command in paste_lines(credentials):
-        console.print(f"\n[bold]{title}[/bold]", highlight=False)
+    for purpose, command in paste_lines(credentials):
+        console.print(f"\n[bold]{purpose}[/bold]", highlight=False)
         console.print(command, highlight=False, soft_wrap=True, markup=False)
     console.print()
 

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deploy.cli.screens import TITLES
 from deploy.local.kafka_probe import broker_answers
 from deploy.local.paths import local_paths
 from deploy.local.readiness import missing_parts
@@ -27,6 +26,7 @@ from deploy.local.state import (
     read_state,
     survivors,
 )
+from deploy.local.titles import title
 
 EXIT_READY, EXIT_NOT_READY, EXIT_DOWN = 0, 1, 3
 PROBE_SECONDS = 2
@@ -50,7 +50,7 @@ def show_status() -> int:
     console.print(table)
     for process in looks:
         if process.note:
-            console.print(f"{TITLES.get(process.name, process.name)}: {escape(process.note)}", soft_wrap=True)
+            console.print(f"{title(process.name)}: {escape(process.note)}", soft_wrap=True)
     for part, given in (("Kafka", state.kafka_bootstrap), ("database", state.database_dsn)):
         if given is not None and part.lower() not in {process.name for process in looks}:
             console.print(f"[dim]{part} is a given one and not supervised here[/dim]")
@@ -68,9 +68,7 @@ def show_down(console: Console, home: Path, state: StackState | None) -> int:
     elif state is not None:
         console.print(f"Its supervisor (process {state.supervisor_pid}) ended without taking it down.")
         for name, process in survivors(state).items():
-            console.print(
-                f"  {TITLES.get(name, name)} still runs as process {process.pid}; weir down ends it"
-            )
+            console.print(f"  {title(name)} still runs as process {process.pid}; weir down ends it")
     return EXIT_DOWN
 
 
@@ -115,7 +113,7 @@ def cells(process: ProcessState) -> tuple[str, ...]:
     """The row of a process."""
     colour = COLOURS.get(process.standing, "red")
     return (
-        TITLES.get(process.name, process.name),
+        title(process.name),
         f"[{colour}]{process.standing}[/{colour}]",
         str(process.pid or ""),
         age(process.since),

@@ -30,6 +30,7 @@ from deploy.local.paths import Paths
 from deploy.local.readiness import readiness
 from deploy.local.settings import LocalSettings
 from deploy.local.state import STATE_FILE, StackState, is_supervised, read_state, survivors
+from deploy.local.titles import title
 from deploy.local.versions import (
     JAVA_LEAST_VERSION,
     KAFKA_VERSION,
@@ -252,7 +253,7 @@ def supervisor_finding(home: Path) -> Finding:
     state = read_state(home)
     left = survivors(state) if state is not None else {}
     if left:
-        names = ", ".join(f"{name} (process {process.pid})" for name, process in left.items())
+        names = ", ".join(f"{title(name)} (process {process.pid})" for name, process in left.items())
         return Finding("stack", well=False, text=f"down, but left behind: {names}", remedy="weir down")
     return Finding("stack", well=True, text="down; weir up starts it")
 
@@ -339,13 +340,14 @@ def migrations_finding(dsn: str) -> Finding:
 
 def process_finding(name: str, url: str) -> Finding:
     """A process is ready, by its own account."""
+    shown = title(name)
     answer = readiness(f"{url}/readyz")
     if answer.missing is not None:
         return Finding(
-            name,
+            shown,
             well=False,
             text=f"not ready at {url}: {answer.missing}",
-            remedy=f"weir logs {name} may say why",
+            remedy=f"weir logs {shown} may say why",
         )
     degraded = f", degraded: {answer.degraded}" if answer.degraded else ""
-    return Finding(name, well=True, text=f"ready at {url}{degraded}")
+    return Finding(shown, well=True, text=f"ready at {url}{degraded}")

@@ -11,6 +11,7 @@ import psutil
 
 from deploy.local.ports import is_free
 from deploy.local.settings import LocalSettings
+from deploy.local.titles import title
 
 SHOWN_COMMAND = 60
 
@@ -22,12 +23,12 @@ def conflicts(settings: LocalSettings) -> list[str]:
     for part, (host, port, variable) in settings.ports().items():
         if port in wanted:
             found.append(
-                f"port {port} is wanted by {wanted[port]} and by {part}: "
+                f"port {port} is wanted by {title(wanted[port])} and by {title(part)}: "
                 f"give one of them another, with {variable}"
             )
         elif not is_free(port, host):
             found.append(
-                f"port {port}, wanted by {part}, is held by {holder(port)}: end that, "
+                f"port {port}, wanted by {title(part)}, is held by {holder(port)}: end that, "
                 f"or choose another port with {variable}"
             )
         wanted[port] = part

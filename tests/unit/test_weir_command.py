@@ -341,6 +341,24 @@ def test_without_a_stack_every_command_says_so(
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.parametrize("asked", [["query API"], ["query", "api"], ["api"]])
+def test_logs_take_the_title_that_they_show(tmp_path: Path, asked: list[str]) -> None:
+    (tmp_path / "logs").mkdir()
+    for name in ("api", "database", "supervisor"):
+        (tmp_path / "logs" / f"{name}.log").write_text(f"a line of {name}\n")
+    answer = weir("logs", *asked, WEIR_HOME=str(tmp_path))
+    assert answer.stdout == "query API a line of api\n"
+    every = weir("logs", WEIR_HOME=str(tmp_path))
+    assert every.stdout.splitlines() == [
+        "query API   a line of api",
+        "TimescaleDB a line of database",
+        "supervisor  a line of supervisor",
+    ]
+    refused = weir("logs", "gateway", WEIR_HOME=str(tmp_path))
+    assert refused.returncode == 1
+    assert "there is no log of gateway; there are: query API, TimescaleDB, supervisor" in refused.stderr
+
+
 def test_a_taken_port_stops_the_start_before_anything_is_started(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
