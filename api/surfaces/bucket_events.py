@@ -198,7 +198,7 @@ class BucketEvents:
                 self.primary,
                 access.bucket_id,
                 self.settings.kafka_events_topic,
-                await self.log_ends.end_offsets(),
+                self.log_ends.end_offsets,
                 count,
                 acquire_seconds=self.settings.database_connect_seconds,
             )

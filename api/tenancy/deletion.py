@@ -9,32 +9,38 @@ the writer drops whatever still comes for it, events and node reports, however l
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import asyncpg
 import stamina
 
 from schema.connections import Pool, PooledConnection, acquired
-from schema.errors import Denied
+from schema.errors import Denied, Unavailable
 
 T = TypeVar("T")
+_FIRST_EPOCH = 1
 _ATTEMPTS = 5
 
 LOCK_BUCKET = "SELECT bucket_key FROM buckets WHERE bucket_id = $1 AND deleted_at IS NULL FOR UPDATE"
-# An epoch grows when the log began anew, and offsets within one. While nobody has noticed that it did, the
-# log's end lies below an earlier fence: that one stays, but what was received until now is deleted.
+# Asked before the log's ends, which are then of these epochs, or of a log that no writer has noticed yet.
+_EPOCHS = "SELECT partition, epoch FROM partition_offsets WHERE topic = $1"
+# In any other epoch the moment counts: so it always moves on, also where a log that was made anew, and that
+# no writer has noticed, ends before an earlier fence.
 _FENCE = """
 INSERT INTO fences (bucket_id, topic, partition, epoch, fence_offset, fenced_at)
-SELECT $1, $2, log_end.partition, coalesce(stands.epoch, 1), log_end.end_offset, clock_timestamp()
-FROM unnest($3::integer[], $4::bigint[]) AS log_end (partition, end_offset)
+SELECT $1, $2, log_end.partition, log_end.epoch, log_end.end_offset, clock_timestamp()
+FROM unnest($3::integer[], $4::integer[], $5::bigint[]) AS log_end (partition, epoch, end_offset)
 LEFT JOIN partition_offsets AS stands ON stands.topic = $2 AND stands.partition = log_end.partition
+WHERE log_end.epoch = coalesce(stands.epoch, 1)
 ORDER BY log_end.partition
 ON CONFLICT (bucket_id, topic, partition) DO UPDATE
-SET epoch = excluded.epoch, fenced_at = excluded.fenced_at, fence_offset = CASE
-    WHEN fences.epoch = excluded.epoch THEN greatest(fences.fence_offset, excluded.fence_offset)
-    ELSE excluded.fence_offset END
-WHERE fences.epoch <= excluded.epoch
+SET epoch = greatest(fences.epoch, excluded.epoch),
+    fenced_at = greatest(fences.fenced_at, excluded.fenced_at),
+    fence_offset = CASE sign(fences.epoch - excluded.epoch)
+        WHEN 0 THEN greatest(fences.fence_offset, excluded.fence_offset)
+        WHEN -1 THEN excluded.fence_offset
+        ELSE fences.fence_offset END
 """
 _NEW_KEY = """
 WITH fresh AS (
@@ -81,23 +87,27 @@ async def delete_bucket(pool: Pool, bucket_id: str, *, acquire_seconds: float) -
             await connection.execute(statement, bucket_id)
 
 
+class _EpochChanged(Unavailable):
+    """A writer found the log made anew since its ends were asked for."""
+
+
 async def empty_bucket(
     pool: Pool,
     bucket_id: str,
     topic: str,
-    end_offsets: Mapping[int, int],
+    end_offsets: Callable[[], Awaitable[Mapping[int, int]]],
     count: Callable[[PooledConnection, int], Awaitable[T]],
     *,
     acquire_seconds: float,
 ) -> T:
     """Delete all events of a bucket; return what ``count`` says of its old key, in the same snapshot.
 
-    ``end_offsets``: partition → end of the topic, asked for after the call arrived. Raises Denied (404 when
-    the bucket is gone), Unavailable, and what ``count`` raises; then nothing has happened, or, when the
+    ``end_offsets`` asks for partition → end of the topic. Raises Denied (404 when the bucket is gone),
+    Unavailable, and what ``end_offsets`` and ``count`` raise; then nothing has happened, or, when the
     connection was lost, possibly everything.
     """
     async for attempt in stamina.retry_context(
-        on=(asyncpg.SerializationError, asyncpg.DeadlockDetectedError),
+        on=(asyncpg.SerializationError, asyncpg.DeadlockDetectedError, _EpochChanged),
         attempts=_ATTEMPTS,
         timeout=None,
         wait_initial=0.01,
@@ -105,17 +115,34 @@ async def empty_bucket(
         wait_jitter=0.02,
     ):
         with attempt:
+            async with acquired(pool, acquire_seconds) as connection:
+                epochs = {row["partition"]: row["epoch"] for row in await connection.fetch(_EPOCHS, topic)}
+            # Without a connection in hand: Kafka may take its time.
+            ends = await end_offsets()
+            log_ends = [(place, epochs.get(place, _FIRST_EPOCH), end) for place, end in sorted(ends.items())]
             async with (
                 acquired(pool, acquire_seconds) as connection,
                 connection.transaction(isolation="repeatable_read"),
             ):
-                bucket_key = await connection.fetchval(LOCK_BUCKET, bucket_id)
-                if bucket_key is None:
-                    raise Denied("no bucket of this id", status=404)
-                counted = await count(connection, bucket_key)
-                partitions = sorted(end_offsets)
-                ends = [end_offsets[partition] for partition in partitions]
-                await connection.execute(_FENCE, bucket_id, topic, partitions, ends)
-                await connection.execute(_NEW_KEY, bucket_id, bucket_key)
-                return counted
+                return await _empty(connection, bucket_id, topic, log_ends, count)
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+async def _empty(
+    connection: PooledConnection,
+    bucket_id: str,
+    topic: str,
+    log_ends: Sequence[tuple[int, int, int]],
+    count: Callable[[PooledConnection, int], Awaitable[T]],
+) -> T:
+    """``log_ends``: (partition, epoch, end offset) of each partition."""
+    bucket_key = await connection.fetchval(LOCK_BUCKET, bucket_id)
+    if bucket_key is None:
+        raise Denied("no bucket of this id", status=404)
+    counted = await count(connection, bucket_key)
+    columns = [[log_end[column] for log_end in log_ends] for column in range(3)]
+    status = await connection.execute(_FENCE, bucket_id, topic, *columns)
+    if status != f"INSERT 0 {len(log_ends)}":
+        raise _EpochChanged("the events topic was made anew just now; ask again")
+    await connection.execute(_NEW_KEY, bucket_id, bucket_key)
+    return counted

@@ -8,9 +8,10 @@ from contextlib import AbstractAsyncContextManager
 
 import psycopg
 
-from schema.connections import new_producer
+from api.tenancy.deletion import empty_bucket
+from schema.connections import Duty, close_pool, new_producer, open_pool
 from schema.records import encode_record
-from schema.settings import KafkaSettings
+from schema.settings import ApiSettings, KafkaSettings
 from schema.topics import ensure_topics
 from tests.integration.bucket_events.calls import NOON, ask
 from tests.support.api_door import Door, api_door
@@ -67,6 +68,37 @@ async def test_deletion_answers_what_it_deleted_and_nothing_comes_back(
             {"app_name": "shop", "events": ["boot"], "counts": {"boot": 1}}
         ]
         assert (await ask(api, "DELETE", "events/delete_all")).body == []
+
+
+# What a writer does that finds another log than it has read.
+NEXT_EPOCH = "INSERT INTO partition_offsets (topic, partition, epoch) VALUES (%s, 1, 2)"
+
+
+async def test_the_end_of_an_earlier_log_fences_nothing_of_a_new_one(api: Door, database_dsn: str) -> None:
+    bucket = api.buckets["first"]
+    ends = iter(({1: 5_000}, {1: 10}))
+
+    async def end_offsets() -> dict[int, int]:
+        found = next(ends)
+        if found == {1: 5_000}:
+            # The log was made anew, and a writer noticed, between this answer and the deletion.
+            with psycopg.connect(database_dsn, autocommit=True) as connection:
+                connection.execute(NEXT_EPOCH, ["weir.events"])
+        return found
+
+    async def nothing(_connection: object, _key: int) -> None:
+        return None
+
+    settings = ApiSettings(database_dsn=database_dsn)
+    pool = await open_pool(settings, Duty.API)
+    try:
+        await empty_bucket(pool, bucket, "weir.events", end_offsets, nothing, acquire_seconds=5)
+    finally:
+        await close_pool(pool, 5)
+    with psycopg.connect(database_dsn) as connection:
+        fences = connection.execute("SELECT partition, epoch, fence_offset FROM fences").fetchall()
+        keys = connection.execute("SELECT count(*) FROM bucket_keys WHERE bucket_id = %s", [bucket])
+        assert (fences, keys.fetchone()) == ([(1, 2, 10)], (2,))
 
 
 async def publish(kafka: KafkaSettings, partition: int, bucket: str, events: list[Occurrence]) -> None:
