@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -20,6 +21,37 @@ _SECRET_VALUES = re.compile(
     r"|(://[^:/@\s]*:)[^@\s]*@"
     r"|\b((?:Bearer|Basic) )[A-Za-z0-9._~+/=:-]+"
 )
+# What the Kafka client says, as an error and at each try, while its group has no coordinator, and the number
+# that this has in Kafka's protocol.
+_NO_COORDINATOR = "Group Coordinator Request failed: %s"
+_COORDINATOR_NOT_AVAILABLE = 15
+_PATIENCE_SECONDS = 15.0
+
+
+class CoordinatorPatience(logging.Filter):
+    """Makes a warning of a missing coordinator while it has not been missing for long, and of nothing else.
+
+    A broker that starts for the first time makes a topic for its groups before it coordinates any, and a
+    group that moves is without one for a moment. Where that does not end, the errors are errors.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._began = self._last = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always True: no line is left out."""
+        if record.msg != _NO_COORDINATOR or not isinstance(record.args, tuple):
+            return True
+        if [getattr(argument, "errno", None) for argument in record.args] == [_COORDINATOR_NOT_AVAILABLE]:
+            now = self._clock()
+            if now - self._last > _PATIENCE_SECONDS:
+                self._began = now
+            self._last = now
+            if now - self._began <= _PATIENCE_SECONDS:
+                record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
 
 
 def configure_logs(settings: LogSettings, process: str) -> None:
@@ -54,6 +86,7 @@ def configure_logs(settings: LogSettings, process: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
     logging.getLogger("aiokafka").setLevel(max(root.level, logging.WARNING))
+    logging.getLogger("aiokafka.consumer.group_coordinator").filters = [CoordinatorPatience()]
     structlog.contextvars.bind_contextvars(process=process)
 
 

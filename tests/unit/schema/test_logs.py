@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from collections.abc import Iterator
 import orjson
 import pytest
 import structlog
+from aiokafka.consumer import group_coordinator
+from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
 from pydantic import ValidationError
 
 from schema.identities import new_secret
-from schema.logs import configure_logs, without_secrets
+from schema.logs import CoordinatorPatience, configure_logs, without_secrets
 from schema.settings import ApiSettings, GatewaySettings, LogSettings, WriterSettings
 
 KEY = new_secret("ingest")
@@ -137,3 +140,35 @@ def test_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         ApiSettings()
     assert "default_plan" in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+NO_COORDINATOR = "Group Coordinator Request failed: %s"
+
+
+def test_a_coordinator_that_is_not_there_yet_is_a_warning_and_one_that_does_not_come_is_an_error() -> None:
+    moments = iter((0.0, 0.1, 7.0, 14.9, 15.1, 20.0, 30.0, 60.0))
+    patience = CoordinatorPatience(lambda: next(moments))
+
+    def level(message: str, error: Exception) -> str:
+        record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, message, (error,), None)
+        assert patience.filter(record)
+        return record.levelname
+
+    missing = GroupCoordinatorNotAvailableError()
+    # Before the last of them it was there for a while.
+    levels = [level(NO_COORDINATOR, missing) for _ in range(8)]
+    assert levels == ["WARNING"] * 4 + ["ERROR"] * 3 + ["WARNING"]
+    assert level(NO_COORDINATOR, GroupAuthorizationFailedError()) == "ERROR"
+    assert level("Heartbeat failed: %r", missing) == "ERROR"
+
+
+def test_the_client_still_says_so_in_these_words_and_with_this_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert f'log.error("{NO_COORDINATOR}", err)' in inspect.getsource(group_coordinator)
+    configure_logs(LogSettings(log_format="json"), "test")
+    client = logging.getLogger(group_coordinator.__name__)
+    client.error(NO_COORDINATOR, GroupCoordinatorNotAvailableError())
+    client.error("something else")
+    levels = [orjson.loads(line)["level"] for line in capsys.readouterr().err.splitlines()]
+    assert levels == ["warning", "error"]
