@@ -18,6 +18,7 @@ from operator import sub
 
 import orjson
 
+LONE_SURROGATE = "holds a lone surrogate, which is no character; send pairs, or plain UTF-8"
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 # Between strings: numbers that may be beyond a bound, for their exponent or for their many digits.
 _HARD_NUMBER = re.compile(
@@ -92,7 +93,7 @@ def _string_fault(text: bytes) -> str | None:
             orjson.loads(text)
         except orjson.JSONDecodeError:
             # Its syntax is valid, its numbers are in range: nothing else is left.
-            return "holds a lone surrogate, which is no character; send pairs, or plain UTF-8"
+            return LONE_SURROGATE
     return None
 
 

@@ -30,7 +30,7 @@ from ingest.gateway.dialects.reading import (
     too_large,
     words,
 )
-from ingest.gateway.dialects.splitting import check_elements, has_few, leniently_split
+from ingest.gateway.dialects.splitting import check_elements, has_few, leniently_split, strange_field
 from ingest.gateway.json_text import may_hold_faults
 from schema.cloud_events import KEPT, CloudEventModel, event_identifier
 from schema.errors import Invalid
@@ -116,7 +116,7 @@ def _read_text(text: bytes) -> Event:
         data = fields.pop("data", None)
         attributes = {name: msgspec.json.decode(value) for name, value in fields.items()}
     except NOT_TAKEN as error:
-        raise Invalid(f"not a CloudEvent in JSON ({words(error)})") from None
+        raise Invalid(strange_field(text) or f"not a CloudEvent in JSON ({words(error)})") from None
     return _event_of(attributes, None if data is None else bytes(data))
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ingest.gateway.dialects.events import EMPTY_DATA, Event
 from ingest.gateway.dialects.reading import JSON, NOT_TAKEN, Batch, check_utf8, fields_of, too_large, words
+from ingest.gateway.dialects.splitting import strange_field
 from ingest.gateway.json_text import may_hold_faults
 from schema.errors import Invalid, UnsupportedEncoding
 from schema.events import EventCreateModel, first_problem
@@ -27,7 +28,8 @@ def read_event_create(body: bytes, media_type: str, limits: EventLimits) -> Batc
         data = fields.pop("event_data", EMPTY_DATA)
         values: dict[str, Any] = {name: msgspec.json.decode(value) for name, value in fields.items()}
     except NOT_TAKEN as error:
-        raise Invalid(f"body: not a JSON object that can be read ({words(error)})") from None
+        told = strange_field(body) or f"body: not a JSON object that can be read ({words(error)})"
+        raise Invalid(told) from None
     try:
         taken = EventCreateModel.model_validate(values)
     except ValidationError as error:

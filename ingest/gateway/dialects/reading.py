@@ -15,7 +15,14 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from ingest.gateway.dialects.splitting import check_elements, checked_lines, has_few, leniently_split
+from ingest.gateway.dialects.splitting import (
+    check_elements,
+    checked_lines,
+    has_few,
+    lenient_fields,
+    leniently_split,
+    strange_field,
+)
 from schema.errors import Invalid, UnsupportedEncoding
 from schema.events import first_problem
 from schema.settings import EventLimits
@@ -181,6 +188,11 @@ class Reader(Generic[Entry]):
         texts = leniently_split(body, self._envelope, limits.max_events, limits.max_event_bytes)
         if texts is not None:
             return texts
+        if len(body) <= limits.max_event_bytes:
+            fields = lenient_fields(body)
+            if fields is not None and self._envelope not in fields and strange_field(body) is not None:
+                # A single event, refused as one among many would be.
+                return [body]
         forms = f"a JSON object, an array of them, or {{{self._envelope!r}: […]}}"
         raise Invalid(f"body: must be {forms} ({words(error)})") from None
 
@@ -215,7 +227,8 @@ class Reader(Generic[Entry]):
             raw = fields.pop(self._raw_field, None) if self._raw_field else None
             values: dict[str, Any] = {name: msgspec.json.decode(value) for name, value in fields.items()}
         except NOT_TAKEN as error:
-            raise Invalid(f"not a JSON object that can be read ({words(error)})") from None
+            told = strange_field(text) or f"not a JSON object that can be read ({words(error)})"
+            raise Invalid(told) from None
         try:
             taken = self._model.model_validate(values)
         except ValidationError as error:

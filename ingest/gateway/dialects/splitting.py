@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from ingest.gateway.json_text import LONE_SURROGATE
 from schema.errors import Invalid
 
 # At most so many commas or lines: decoded at once. It costs some tens of megabytes at worst.
@@ -30,8 +31,9 @@ _LINE = re.compile(rb"\S[^\n]*")
 _SEPARATOR = re.compile(rb"[ \t\r\n,]*+")
 _NOTHING = Raw(b"")
 _TEXTS = msgspec.json.Decoder(list[Raw])
-# Texts are what counts here: Python's own bound on the digits of a number must not end the search.
-_LENIENT = json.JSONDecoder(parse_int=float)
+# Texts are what counts here: Python's own bound on the digits of a number must not end the search. NaN and
+# infinities alone keep their value, to be told from a number that is beyond a double.
+_LENIENT = json.JSONDecoder(parse_int=len, parse_float=len)
 
 
 def has_few(body: bytes) -> bool:
@@ -102,6 +104,33 @@ def leniently_split(body: bytes, envelope: str, most: int, max_bytes: int) -> li
             return None
         texts.append(text)
     return texts
+
+
+def lenient_fields(text: bytes) -> dict[str, Any] | None:
+    """The fields of an object that Python's reader takes, numbers apart; None if it is no such object.
+
+    For the texts of single events: a body full of brackets would take seconds.
+    """
+    try:
+        fields = _LENIENT.decode(text.decode())
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def strange_field(text: bytes) -> str | None:
+    """Which field of an object holds what no JSON may hold, and the fix; None if that is not its fault."""
+    for name, value in (lenient_fields(text) or {}).items():
+        shown = repr(name[:60])[1:-1] if name.isprintable() else "the name of a field"
+        try:
+            json.dumps([name, value], ensure_ascii=False, allow_nan=False).encode()
+        except UnicodeEncodeError:
+            return f"{shown}: {LONE_SURROGATE}"
+        except RecursionError:
+            return None
+        except ValueError:
+            return f"{shown}: holds NaN or an infinity, which are no JSON; send null, or a text"
+    return None
 
 
 def _plain(text: bytes) -> bytes:

@@ -143,6 +143,47 @@ def test_one_bad_element_does_not_cost_the_others(bad: str) -> None:
     assert "c" in names
 
 
+SURROGATE = "holds a lone surrogate, which is no character; send pairs, or plain UTF-8"
+NOT_FINITE = "holds NaN or an infinity, which are no JSON; send null, or a text"
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (b'{"name":"b","data":{"x":"\\ud800"}}', f"data: {SURROGATE}"),
+        (b'{"name":"b","data":["\\ud83d\\ude00",{"\\uDfff":1e400}]}', f"data: {SURROGATE}"),
+        (b'{"name":"half \\udfff"}', f"name: {SURROGATE}"),
+        (b'{"name":"b","\\ud800":1}', f"the name of a field: {SURROGATE}"),
+        (b' {"name":"b","data":[-Infinity,12]}', f"data: {NOT_FINITE}"),
+        (b'{"name":"b","observed_at":NaN}', f"observed_at: {NOT_FINITE}"),
+    ],
+)
+def test_what_is_no_json_in_one_event_is_told_by_its_field_however_the_event_came(
+    event: bytes, told: str
+) -> None:
+    # ``event`` is a line, too.
+    bodies = [(event, JSON), (b"[%b]" % event, JSON), (b'{"events":[%b]}' % event, JSON), (event, NDJSON)]
+    for body, media_type in bodies:
+        batch = EVENTS.read(body, media_type, LIMITS)
+        assert batch.entries == []
+        assert [(one.index, one.error) for one in batch.rejections] == [(0, told)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name":"b","data":NaN,"events":[]}',
+        b'{"name":"b","data":{"x":"\\ud800"}',
+        b'{"name":"b","data":{"x":"\\ud800"}}]',
+        b'{"name":"b","data":["' + b"x" * LIMITS.max_event_bytes + b'\\ud800"]}',
+    ],
+    ids=["beside events", "half of it", "more behind it", "too large"],
+)
+def test_a_body_that_is_no_event_is_refused_as_a_whole_whatever_it_holds(body: bytes) -> None:
+    with pytest.raises(Invalid, match=r"^body: "):
+        EVENTS.read(body, JSON, LIMITS)
+
+
 @pytest.mark.parametrize(
     "body",
     [
