@@ -1,36 +1,29 @@
 """Which servers a bucket has heard from: counts from the coarsest rungs, first and last moments from raw
 rows.
 
-A rung says in which of its periods a server was first and last heard; the raw rows of one hour and one
-name, by their index, say when exactly. Where those are gone, the start of the period has to do. Nodes come
-from their reports, one step of the index for each node.
+A rung says in which of its periods a server was first and last heard; ``edges`` finds out when exactly.
+Where it cannot, the start of the period has to do. Nodes come from their reports, one step of the index for
+each node.
 """
 
 # ruff: noqa: S608 - whatever comes from a request is a parameter; tables and columns come from schema.tables.
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import asyncpg
 
+from query.edges import MAX_NAMES, Edge, moments_of
 from query.events import FIRST_ROWS, next_batch_rows
-from query.execute import AnyConnection, fetch, planned
+from query.execute import AnyConnection, planned
 from query.plan import Plan
 from query.request import Filters, Range, Scope, moment
-from query.sql import Arguments, Statement, tenancy, where_clause
-from schema.tables import EVENT_COUNTS_HOUR
+from query.sql import Arguments, Statement, where_clause
 
 MAX_SERVERS = 10_000
 # Of all servers together.
 MAX_APPS = 20_000
-# Days whose hours are looked at for exact moments; further ones keep the day's precision.
-_MAX_EDGE_DAYS = 200
-# Names that hours are asked for one by one; with more of them all are read, so only one more is fetched.
-_MAX_NAMES = 1_000
-_HOUR = timedelta(hours=1)
-_DAY = timedelta(days=1)
 # A report holds for three of its intervals.
 _HOLDS_INTERVALS = 3
 
@@ -90,16 +83,6 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class _Edge:
-    """A period in which a server was first, or last, heard: to be looked at more closely."""
-
-    server: str
-    start: datetime
-    end: datetime
-    is_last: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Servers:
     """By name. ``complete``: False when there are more than ``MAX_SERVERS``, or apps of theirs than
     ``MAX_APPS``; then the last ones are left out. ``left_out``: see Plan.
@@ -117,10 +100,10 @@ async def servers_of(connection: AnyConnection, scope: Scope, bucket_id: str) ->
     found: dict[str, Server] = {}
     complete = True
     if way.slices:
-        edges: dict[tuple[str, bool], _Edge] = {}
+        edges: dict[tuple[str, bool], Edge] = {}
         names: set[str] = set()
         complete = await _gathered(connection, _counts(scope, way), found, edges, names)
-        await _sharpen(connection, scope, found, list(edges.values()), tuple(sorted(names)))
+        await _sharpen(connection, scope, found, list(edges.values()), names)
     nodes = await connection.fetch(_NODES, bucket_id, moment(scope.visible_from))
     complete &= len(nodes) <= MAX_SERVERS
     for row in nodes[:MAX_SERVERS]:
@@ -132,7 +115,7 @@ async def _gathered(
     connection: AnyConnection,
     statement: Statement,
     found: dict[str, Server],
-    edges: dict[tuple[str, bool], _Edge],
+    edges: dict[tuple[str, bool], Edge],
     names: set[str],
 ) -> bool:
     """Add the rows of ``_counts`` up; False: there are more than an answer shows.
@@ -156,7 +139,7 @@ async def _gathered(
                     edges.pop((row["server"], is_last), None)
                 return False
             _add(found, edges, row)
-            if len(names) <= _MAX_NAMES:
+            if len(names) <= MAX_NAMES:
                 names.update(row["names"])
         wanted = next_batch_rows(len(rows), sum(len(name) for row in rows for name in row["names"]))
     return True
@@ -175,7 +158,7 @@ def _counts(scope: Scope, way: Plan) -> Statement:
         # By name first: a hash of some hundred groups, where gathering names from all rows would sort these.
         parts.append(
             f"SELECT {position} AS position, {seconds} AS seconds, server, app,"
-            f" (array_agg(name))[:{_MAX_NAMES + 1}] AS names,"
+            f" (array_agg(name))[:{MAX_NAMES + 1}] AS names,"
             " sum(event_count)::bigint AS event_count, min(first) AS first, max(last) AS last FROM ("
             f"SELECT server, app, name, {count} AS event_count, min({at}) AS first, max({at}) AS last"
             f" FROM {table} {where} GROUP BY server, app, name) AS named GROUP BY server, app"
@@ -185,7 +168,7 @@ def _counts(scope: Scope, way: Plan) -> Statement:
     return Statement(text, tuple(arguments.values))
 
 
-def _add(found: dict[str, Server], edges: dict[tuple[str, bool], _Edge], row: asyncpg.Record) -> None:
+def _add(found: dict[str, Server], edges: dict[tuple[str, bool], Edge], row: asyncpg.Record) -> None:
     name, first, last = row["server"], row["first"], row["last"]
     server = found.get(name)
     if server is None:
@@ -204,113 +187,26 @@ def _add(found: dict[str, Server], edges: dict[tuple[str, bool], _Edge], row: as
 
 
 def _edge(
-    edges: dict[tuple[str, bool], _Edge], server: str, at: datetime, seconds: int, *, is_last: bool
+    edges: dict[tuple[str, bool], Edge], server: str, at: datetime, seconds: int, *, is_last: bool
 ) -> None:
     if seconds == 0:
         edges.pop((server, is_last), None)
     else:
-        edges[server, is_last] = _Edge(server, at, at + timedelta(seconds=seconds), is_last)
+        edges[server, is_last] = Edge(server, at, at + timedelta(seconds=seconds), is_last)
 
 
 async def _sharpen(
-    connection: AnyConnection,
-    scope: Scope,
-    found: dict[str, Server],
-    edges: list[_Edge],
-    names: tuple[str, ...],
+    connection: AnyConnection, scope: Scope, found: dict[str, Server], edges: list[Edge], names: set[str]
 ) -> None:
     """Replace periods by the moments of the rows in them. ``names``: those that the servers' events have."""
-    edges = await _to_hours(connection, scope, edges, names)
-    for is_last in (False, True):
-        asked = [edge for edge in edges if edge.is_last is is_last]
-        if not asked:
-            continue
-        for row in await fetch(
-            connection, _probe(scope, await _named(connection, scope, asked, names), is_last=is_last)
-        ):
-            server = found[row["server"]]
-            if is_last:
-                server.last_seen = row["at"]
-            else:
-                server.first_seen = row["at"]
-
-
-def _of_hours(
-    scope: Scope, names: tuple[str, ...], starts: tuple[datetime, ...], arguments: Arguments
-) -> str:
-    """The rung of hours, at these hours; its index has the name before the time."""
-    named = f" AND name = ANY ({arguments(names, 'text[]')})" if len(names) <= _MAX_NAMES else ""
-    return (
-        f"FROM {EVENT_COUNTS_HOUR.built} WHERE {tenancy(scope.bucket_keys, arguments)}{named}"
-        f" AND period = ANY ({arguments(starts, 'timestamptz[]')}) AND server <> ''"
-    )
-
-
-async def _to_hours(
-    connection: AnyConnection, scope: Scope, edges: list[_Edge], names: tuple[str, ...]
-) -> list[_Edge]:
-    """The same edges, each as one hour; those of days too many are left out."""
-    days = sorted({edge.start for edge in edges if edge.end - edge.start == _DAY})[-_MAX_EDGE_DAYS:]
-    hours = {edge for edge in edges if edge.end - edge.start == _HOUR}
-    if days:
-        arguments = Arguments()
-        inside = tuple(day + hour * _HOUR for day in days for hour in range(24))
-        text = (
-            "SELECT server, date_trunc('day', period, 'UTC') AS day, min(period) AS first,"
-            f" max(period) AS last {_of_hours(scope, names, inside, arguments)} GROUP BY 1, 2"
-        )
-        rows = await fetch(connection, Statement(text, tuple(arguments.values)))
-        known = {(row["server"], row["day"]): row for row in rows}
-        for edge in edges:
-            row = known.get((edge.server, edge.start))
-            if row is not None and edge.end - edge.start == _DAY:
-                start = row["last" if edge.is_last else "first"]
-                hours.add(_Edge(edge.server, start, start + _HOUR, edge.is_last))
-    return list(hours)
-
-
-async def _named(
-    connection: AnyConnection, scope: Scope, edges: list[_Edge], names: tuple[str, ...]
-) -> list[tuple[_Edge, str]]:
-    """Each edge with the names that its server sent in that hour."""
-    arguments = Arguments()
-    starts = tuple(sorted({edge.start for edge in edges}))
-    text = f"SELECT DISTINCT server, name, period {_of_hours(scope, names, starts, arguments)}"
-    wanted = {(edge.server, edge.start): edge for edge in edges}
-    rows = await fetch(connection, Statement(text, tuple(arguments.values)))
-    return [
-        (wanted[row["server"], row["period"]], row["name"])
-        for row in rows
-        if (row["server"], row["period"]) in wanted
-    ]
-
-
-def _probe(scope: Scope, named: Iterable[tuple[_Edge, str]], *, is_last: bool) -> Statement:
-    """Rows (server, at): the first, or last, row of each server within its hour."""
-    arguments = Arguments()
-    pairs = list(named)
-    columns = [
-        arguments(tuple(edge.server for edge, _ in pairs), "text[]"),
-        arguments(tuple(name for _, name in pairs), "text[]"),
-        arguments(tuple(edge.start for edge, _ in pairs), "timestamptz[]"),
-    ]
-    # Known when the statement is planned, so that no other chunks are.
-    hours = [edge.start for edge, _ in pairs] or [moment(0)]
-    first, last = arguments(min(hours), "timestamptz"), arguments(max(hours), "timestamptz")
-    order, pick = ("DESC", "max") if is_last else ("ASC", "min")
-    text = f"""
-SELECT probe.server, {pick}(hit.observed_at) AS at
-FROM unnest({", ".join(columns)}) AS probe (server, name, hour)
-CROSS JOIN LATERAL (
-    SELECT observed_at FROM events
-    WHERE {tenancy(scope.bucket_keys, arguments)} AND name = probe.name AND server = probe.server
-        AND observed_at >= probe.hour AND observed_at < probe.hour + INTERVAL '1 hour'
-        AND observed_at >= {first} AND observed_at < {last} + INTERVAL '1 hour'
-    ORDER BY observed_at {order} LIMIT 1
-) AS hit
-GROUP BY probe.server
-"""
-    return Statement(text, tuple(arguments.values))
+    for (server, is_last), at in (await moments_of(connection, scope, edges, names)).items():
+        if is_last:
+            found[server].last_seen = at
+        else:
+            found[server].first_seen = at
+    for one in found.values():
+        # The start of a period may lie before a first moment that is exact.
+        one.last_seen = max(one.first_seen, one.last_seen)
 
 
 def _add_node(found: dict[str, Server], node: Node) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ingest.writer import refresh
+from query.edges import Walk, walk_statement
 from query.execute import Reader, fetch, hours_around, planned
 from query.interval import DAY, SECOND, Interval, Unit
 from query.plan import HOUR
@@ -94,6 +95,26 @@ async def test_hours_are_read_from_what_is_built_and_not_counted_anew(reader: Re
     # The part of a real-time aggregate that counts raw rows is not even planned.
     assert "time_bucket" not in text
     assert len(re.findall(r" on _hyper_1_\w+_chunk", text)) == 2
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize("rows", [64, 4096])
+async def test_servers_of_an_hour_are_met_in_one_walk_of_the_index_of_names(
+    reader: Reader, rows: int, is_last: bool
+) -> None:
+    walks = [
+        Walk(name, moment(NOW - hours * HOUR), [f"s{n}" for n in range(60)])
+        for name in ("boot", "click")
+        for hours in (2, 3)
+    ]
+    text = await explained(reader, walk_statement(Scope((1,)), walks, rows, is_last=is_last))
+    assert "events_name" in text
+    assert "Seq Scan" not in text
+    assert len(chunks(text)) == 1
+    # Of one bucket: 30 events of each name an hour.
+    scans = re.findall(r" on _hyper_\w+_chunk \(.*?rows=(\d+)\S* loops=(\d+)", text)
+    read = [int(rows) * int(loops) for rows, loops in scans]
+    assert 0 < sum(read) <= 4 * 30
 
 
 async def test_names_over_all_of_time_ask_the_day_rung_alone(reader: Reader) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import query
-from query import devices, journal, servers, sql, streams, uptime
+from query import devices, edges, journal, servers, sql, streams, uptime
 from query.filters.conditions import Contains, Equals, Every, Not, Present, Some, Tag
 from query.interval import DAY, Interval, Unit
 from query.plan import HOUR, Knowledge, Plan, Slice, plan
@@ -56,7 +56,7 @@ CONDITIONS = st.recursive(
 COVERED = {
     "counts_by_period", "counted_by_period", "counts_by_app", "events_page", "list_statement", "holders",
     "counts_statement", "times", "counts", "stream_page", "stream_count", "stream_names", "statement",
-    "_counts", "_to_hours", "_of_hours", "_named", "_probe", "_REGISTERED", "_NODES",
+    "_counts", "_to_hours", "_of_hours", "_walks", "walk_statement", "_REGISTERED", "_NODES",
 }  # fmt: skip
 
 
@@ -70,18 +70,29 @@ class Recorder:
         self.asked.append(Statement(text, arguments))
         return []
 
+    async def cursor(self, text: str, *arguments: Any) -> Recorder:
+        self.asked.append(Statement(text, arguments))
+        return Nothing()
+
+
+class Nothing(Recorder):
+    """A cursor without rows."""
+
+    async def fetch(self, *_wanted: Any, **_options: Any) -> list[Any]:
+        return []
+
 
 def inline(scope: Scope) -> list[Statement]:
-    """What `servers` asks on its way from days to moments."""
+    """What `edges` asks on its way from days to moments."""
     recorder: Any = Recorder()
-    edges = [
-        servers._Edge("s1", AT, AT + timedelta(days=1), is_last=True),
-        servers._Edge("s2", AT, AT + timedelta(hours=1), is_last=False),
+    found = [
+        edges.Edge("s1", AT, AT + timedelta(days=1), is_last=True),
+        edges.Edge("s2", AT, AT + timedelta(hours=1), is_last=False),
     ]
-    asyncio.run(servers._to_hours(recorder, scope, edges, ("boot",)))
-    asyncio.run(servers._named(recorder, scope, edges, ()))
+    asyncio.run(edges.moments_of(recorder, scope, found, ["boot"]))
     assert len(recorder.asked) == 2
-    return [*recorder.asked, servers._probe(scope, [(edges[1], "boot")], is_last=False)]
+    walks = [edges.Walk("boot", AT, ["s2"])]
+    return [*recorder.asked, edges.walk_statement(scope, walks, 64, is_last=False)]
 
 
 def built(
