@@ -45,6 +45,9 @@ async def measure(where: Ground, scale: Scale, settings: dict[str, str]) -> list
             rates.append(await way.run(range(turn * RUN, turn * RUN + size)))
             say(f"latency: sustained {rates[-1]:,.0f} events/s")
         sustained = summary(rates).median
+        # A new server makes a file of its log every second or so, and each commit waits for it; one that has
+        # run for a while takes up old ones, which a checkpoint makes ready.
+        await way.connection.execute("CHECKPOINT")
         for place, share in enumerate(SHARES):
             figures.append(await _at(way, share, sustained, scale, first=(place + 10) * RUN))
         await recount.check_every_count(plot.dsn)
