@@ -32,7 +32,7 @@ HONEST_SETTINGS = {
     "shared_buffers": "512MB",
     "max_wal_size": "4GB",
     "log_min_messages": "log",
-    # Else it takes a core for seconds, once a minute: from every other round of what is measured.
+    # It comes once a minute, to whichever table has grown: not to all rounds alike.
     "autovacuum": "off",
 }
 PARTITIONS = 8
