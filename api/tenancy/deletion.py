@@ -27,12 +27,12 @@ LOCK_BUCKET = "SELECT bucket_key FROM buckets WHERE bucket_id = $1 AND deleted_a
 _EPOCHS = "SELECT partition, epoch FROM partition_offsets WHERE topic = $1"
 # In any other epoch the moment counts: so it always moves on, also where a log that was made anew, and that
 # no writer has noticed, ends before an earlier fence.
-_FENCE = """
+_FENCE = f"""
 INSERT INTO fences (bucket_id, topic, partition, epoch, fence_offset, fenced_at)
 SELECT $1, $2, log_end.partition, log_end.epoch, log_end.end_offset, clock_timestamp()
 FROM unnest($3::integer[], $4::integer[], $5::bigint[]) AS log_end (partition, epoch, end_offset)
 LEFT JOIN partition_offsets AS stands ON stands.topic = $2 AND stands.partition = log_end.partition
-WHERE log_end.epoch = coalesce(stands.epoch, 1)
+WHERE log_end.epoch = coalesce(stands.epoch, {_FIRST_EPOCH})
 ORDER BY log_end.partition
 ON CONFLICT (bucket_id, topic, partition) DO UPDATE
 SET epoch = greatest(fences.epoch, excluded.epoch),
@@ -41,7 +41,7 @@ SET epoch = greatest(fences.epoch, excluded.epoch),
         WHEN 0 THEN greatest(fences.fence_offset, excluded.fence_offset)
         WHEN -1 THEN excluded.fence_offset
         ELSE fences.fence_offset END
-"""
+"""  # noqa: S608 - the epoch is a constant of ours
 _NEW_KEY = """
 WITH fresh AS (
     INSERT INTO bucket_keys (bucket_id) VALUES ($1) RETURNING bucket_key
