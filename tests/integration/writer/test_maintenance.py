@@ -55,8 +55,9 @@ async def counts(stored: Stored) -> dict[str, dict[tuple[int, datetime, str], in
 
 @pytest.mark.parametrize("chunk_hours", [24, 3])
 async def test_retention_drops_rows_and_leaves_their_counts(
-    stored: Stored, bucket_id: str, database_dsn: str, chunk_hours: int
+    stored: Stored, bucket_id: str, database_dsn: str, chunk_hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(retention, "MOST_CHUNKS", 4)
     set_chunk_hours(database_dsn, chunk_hours)
     at = now()
     for name in NAMES:
@@ -71,7 +72,15 @@ async def test_retention_drops_rows_and_leaves_their_counts(
         "SELECT time_bucket('1 day', observed_at) AS day, name, count(*) FROM events GROUP BY 1, 2"
     )
     days = {(row["day"], row["name"]): row["count"] for row in rows}
-    await stored.drop_raw_rows(days=2)
+    table_chunks = "SELECT count(*) FROM timescaledb_information.chunks WHERE hypertable_name = 'events'"
+    chunks_before = await stored.maintenance.fetchval(table_chunks)
+    statements: list[str] = []
+    with stored.maintenance.query_logger(lambda query: statements.append(query.query)):
+        await stored.drop_raw_rows(days=2)
+    # A few at a time, and no more.
+    dropped = chunks_before - await stored.maintenance.fetchval(table_chunks)
+    assert dropped > 4
+    assert sum("drop_chunks" in statement for statement in statements) >= -(-dropped // 4)
     floor: datetime = await stored.maintenance.fetchval("SELECT raw_floor FROM store_state")
     assert floor == datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
     assert await stored.maintenance.fetchval("SELECT min(observed_at) >= $1 FROM events", floor)
