@@ -2,16 +2,18 @@
 
 Axes: events stored before, devices, buckets, share of repeated events, gateways, writers. Each point has a
 database, topics and processes of its own. Compared is CPU by process, which holds when the clock does not;
-rates and resident memory stand beside it.
+rates and resident memory stand beside it. Before and after each round a canary copies the same rows, so that
+a machine that was slower at one point than at another is told from a cost that has grown.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 
 from tests.bench import ground
-from tests.bench.arithmetic import summary
+from tests.bench.arithmetic import compared, summary
+from tests.bench.canary import Canary
 from tests.bench.figures import Figure, say
 from tests.bench.goals import MIB
 from tests.bench.ground import Ground
@@ -19,7 +21,7 @@ from tests.bench.publishing import Publishing
 from tests.bench.scale import Scale
 from tests.bench.watching import topic_ends
 from tests.bench.way import Way, opened
-from tests.bench.workload import Shape
+from tests.bench.workload import Shape, made
 from tests.bench.writer import RUN
 
 # Requests that are stored ahead have numbers of their own; so many at once.
@@ -76,20 +78,29 @@ async def _measure(where: Ground, scale: Scale, point: Point, settings: dict[str
         await _preload(way, point.stored)
         await way.run(range(max(1, size // 10)))
         way.cpu.clear()
-        turns = [turn * RUN for turn in range(1, scale.growth_rounds + 1)]
-        rates = []
-        for first in turns:
+        canary = await Canary.open(plot.dsn)
+        await _copied(canary, way, range(max(1, size // 10)))
+        rates: list[float] = []
+        copied: list[float] = []
+        for turn in range(1, scale.growth_rounds + 1):
+            numbers = range(turn * RUN, turn * RUN + size)
             way.go_on()
-            rates.append(await way.run(range(first, first + size)))
+            copied.append(await _copied(canary, way, numbers))
+            rates.append(await way.run(numbers))
+        last = (len(rates) + 1) * RUN
+        way.go_on()
+        copied.append(await _copied(canary, way, range(last, last + size)))
+        await canary.close()
         resident = {
             f"{name}_mib": round(sum(running.resident_bytes() for running in several) / MIB, 1)
             for name, several in (("gateway", way.gateways), ("writer", way.writers))
         }
         events = way.workload.events(range(size))
         cpu = _microseconds(way.cpu, events)
+        costs = [sum(run.values()) / events * 1e6 for run in map(_without_generator, way.cpu)]
         figure = Figure(
             f"growth: {point.axis} {point.place:{',.0f' if point.place >= 1 else 'g'}}",
-            summary([sum(run.values()) / events * 1e6 for run in map(_without_generator, way.cpu)]),
+            summary(costs),
             "CPU µs an event",
             rate=summary(rates),
             rate_unit="events/s",
@@ -103,10 +114,40 @@ async def _measure(where: Ground, scale: Scale, point: Point, settings: dict[str
                 "writers": point.writers,
                 **point.shape.facts(),
                 **resident,
+                **_beside(costs, copied),
             },
         )
-    say(f"{figure.title}: {figure.value.median:.2f} CPU µs an event, {cpu}, {max(rates):,.0f} events/s")
+    say(
+        f"{figure.title}: {figure.value.median:.2f} CPU µs an event, {cpu}, {max(rates):,.0f} events/s; "
+        f"raw COPY {[round(cost, 2) for cost in copied]}"
+    )
     return figure
+
+
+async def _copied(canary: Canary, way: Way, numbers: range) -> float:
+    """CPU microseconds a row of raw COPY: the database's, and this process's, which copies."""
+    workload = way.workload
+    if workload.shape.repeats:
+        # COPY cannot drop what comes twice.
+        unrepeated = replace(workload.shape, repeats=0)
+        workload = made(unrepeated, way.plot.buckets, ground.PARTITIONS, way.made_at)
+    return await canary.cost(workload, numbers, way.plot.ground.postmaster_pid)
+
+
+def _beside(costs: list[float], copied: list[float]) -> dict[str, object]:
+    """What raw COPY took in the same minutes, and the cost of an event by that of its row.
+
+    Nothing where a copy was too short for the clock of the kernel, or its database is not seen.
+    """
+    if not all(copied):
+        return {}
+    comparison = compared(costs, copied)
+    return {
+        "raw_us": comparison.other_rate.median,
+        "ratio_to_raw": asdict(comparison.ratio),
+        "thrown_away": comparison.thrown_away,
+        "noisy": comparison.noisy,
+    }
 
 
 async def _preload(way: Way, events: int) -> None:

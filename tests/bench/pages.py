@@ -97,17 +97,27 @@ def cost(figures: Figures) -> list[str]:
 def growth(figures: Figures) -> list[str]:
     """Every point of every axis."""
     return _table(
-        ("", *_PROCESSES, "together", "events/s", "gateways, writers: resident MiB"),
+        (
+            *("", *_PROCESSES, "together", "raw COPY", "together ÷ raw COPY"),
+            *("events/s", "gateways, writers: resident MiB"),
+        ),
         [
             (
                 figure["title"].removeprefix("growth: "),
                 *_by_process(figure),
+                *_by_raw_copy(figure["facts"]),
                 f"{figure['rate']['median']:,.0f}",
                 f"{figure['facts']['gateway_mib']:.0f}, {figure['facts']['writer_mib']:.0f}",
             )
             for figure in growth_points(figures)
         ],
     )
+
+
+def _by_raw_copy(facts: dict[str, Any]) -> tuple[str, str]:
+    if "raw_us" not in facts:
+        return "", ""
+    return f"{facts['raw_us']:.1f}", _number(facts["ratio_to_raw"]["median"])
 
 
 def growth_points(figures: Figures) -> list[dict[str, Any]]:

@@ -88,6 +88,16 @@ def test_points_of_several_files_stand_by_axis_and_place() -> None:
     ]
 
 
+def test_growth_stands_beside_what_raw_copy_cost_then() -> None:
+    measured, unseen = point("stored", 5, **CPU), point("stored", 10, **CPU)
+    for one in (measured, unseen):
+        one["rate"] = {"median": 70_000.0}
+        one["facts"] |= {"gateway_mib": 70.0, "writer_mib": 150.0}
+    measured["facts"] |= {"raw_us": 9.04, "ratio_to_raw": {"median": 2.345}}
+    lines = TABLES["growth"]({one["title"]: one for one in (measured, unseen)})
+    assert [line.strip("| ").split(" | ")[6:8] for line in lines[-2:]] == [["9.0", "2.35"], ["", ""]]
+
+
 def test_sizing_takes_the_cost_with_most_events_stored_before() -> None:
     few, many = point("stored", 10, **CPU), point("stored", 20, **{**CPU, "database": 24.0})
     lines = []
