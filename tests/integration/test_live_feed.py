@@ -282,16 +282,9 @@ async def test_a_slow_subscriber_is_dropped_while_others_go_on(scene: Scene) -> 
     assert await quick.ids(1) == ["last"]
 
 
-async def test_bounds_of_a_connection(scene: Scene) -> None:
-    """Too many buckets, a message too long or not understood: told and closed; none of it reaches others."""
+async def test_messages_that_are_not_understood(scene: Scene) -> None:
+    """A message that is not understood: told and closed; none of it reaches others."""
     other = await scene.follower()
-    many = await scene.follower("root")
-    for bucket in ("second", "theirs"):
-        await many.follow(scene.public[bucket])
-    assert await many.ending() == (1008, "at most 2 buckets for one connection")
-    long = await scene.follower("owner", None)
-    await long.follow(scene.public["first"], ["x" * 199] * 20)
-    assert (await long.ending())[0] == 1009
     for text, reason in (
         ("no json", "message: "),
         ('{"action":"sub"}', "public_id: "),
@@ -307,6 +300,32 @@ async def test_bounds_of_a_connection(scene: Scene) -> None:
     assert (await follower.ending())[0] == 1008
     await scene.send("e1")
     assert await other.ids(1) == ["e1"]
+
+
+@AT_AND_ABOVE
+async def test_a_connection_follows_so_many_buckets(scene: Scene, beyond: int) -> None:
+    many = await scene.follower("root")
+    for bucket in ["second", "theirs"][: 1 + beyond]:
+        await many.follow(scene.public[bucket])
+    if beyond:
+        assert await many.ending() == (1008, "at most 2 buckets for one connection")
+    else:
+        await many.settled()
+        await scene.send("e1", bucket="second")
+        assert await many.ids(1) == ["e1"]
+
+
+@AT_AND_ABOVE
+async def test_a_message_has_its_bytes(scene: Scene, beyond: int) -> None:
+    follower = await scene.follower("owner", None)
+    text = '{"action":"sub","public_id":"%s"}' % scene.public["first"]
+    await follower.socket.send_str(text + " " * (2048 + beyond - len(text)))
+    if beyond:
+        assert (await follower.ending())[0] == 1009
+    else:
+        await follower.settled()
+        await scene.send("e1")
+        assert await follower.ids(1) == ["e1"]
 
 
 @AT_AND_ABOVE

@@ -18,6 +18,7 @@ from api.tenancy.administration import administration, create_refresh_token
 from api.tenancy.passwords import hash_password
 from schema.identities import new_secret
 from tests.support.api_door import Answer, Door, api_door
+from tests.support.bounds import AT_AND_ABOVE
 from tests.support.mail import mails, secret_in
 from tests.support.proxy import proxy_before
 
@@ -113,6 +114,15 @@ async def test_a_form_is_read_too(api: Door, database_dsn: str) -> None:
     assert answer.status == 200
     assert answer.body["refresh_token"] == token
     assert (await api.ask("POST", TOKEN, b"grant_type=%ff", who="nobody", **kind)).status == 400
+
+
+@AT_AND_ABOVE
+async def test_a_form_has_so_many_fields(api: Door, database_dsn: str, beyond: int) -> None:
+    token = refresh_token(database_dsn, api.users["owner"])
+    form = f"grant_type=refresh_token&refresh_token={token}" + "&x=1" * (98 + beyond)
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await api.ask("POST", TOKEN, form.encode(), who="nobody", **kind)
+    assert answer.status == (400 if beyond else 200)
 
 
 async def test_a_password_gives_both_tokens_by_either_name_of_the_address(

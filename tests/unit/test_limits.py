@@ -8,7 +8,7 @@ import importlib
 import json
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,14 @@ from typing import Any
 import pytest
 import zstandard
 
+from api.app import _BODIES
 from api.http import connections
 from api.http.bodies import Allowance, parse_json
 from api.http.encodings import decompressor_of
 from api.surfaces.bucket_events import EventsQuestion
+from api.surfaces.buckets.bodies import object_text
 from api.surfaces.device_data import checked_question
+from api.surfaces.devices import JournalQuestion
 from api.surfaces.parameters import asked
 from api.tenancy.attempts import Attempts
 from api.tenancy.passwords import hash_password
@@ -121,7 +124,8 @@ def test_no_setting_that_is_a_limit_is_missing() -> None:
     settings = {
         f"WEIR_{name.upper()}" for group in reference._PROCESSES.values() for name in group.model_fields
     }
-    assert {name for name in settings if name.startswith("WEIR_MAX_")} <= named
+    limits = re.compile(r"WEIR_MAX_\w+|WEIR_\w+_PER_(SECOND|MINUTE)|WEIR_LIVE_\w+(?<!_SECONDS)")
+    assert {name for name in settings if limits.fullmatch(name)} <= named
 
 
 def event(**fields: Any) -> None:
@@ -187,9 +191,14 @@ def rate(count: int) -> None:
     quota.take("a", 1, None)
 
 
-def attempts(count: int) -> None:
-    limit = Attempts(ApiSettings().sign_ins_per_minute, lambda: 0.0)
-    times(count, lambda: limit.take("a"))
+def attempts(name: str) -> Callable[[int], None]:
+    """As often in one minute as a setting allows."""
+
+    def attempt(count: int) -> None:
+        limit = Attempts(setting(name), lambda: 0.0)
+        times(count, lambda: limit.take("a"))
+
+    return attempt
 
 
 def question(**fields: Any) -> None:
@@ -223,6 +232,14 @@ def bodies(count: int) -> None:
             take(1)
     finally:
         assert allowance.taken_bytes == 0
+
+
+def bodies_of_questions(count: int) -> None:
+    size = ApiSettings().request_bytes
+    allowance = Allowance(size * _BODIES)
+    with ExitStack() as held:
+        for _ in range(count):
+            held.enter_context(allowance.share())(size)
 
 
 REFUSALS = (Invalid, Overloaded, DeadLetterFlood)
@@ -273,6 +290,7 @@ TRIED: dict[str, tuple[int, Callable[[int], object]]] = {
     "rules": (100, lambda n: parse_rules(["a"] * n, "rule")),
     "values": (100, lambda n: parse_filters(["a", "IN", [1] * n], "filters")),
     "characters of a value": (1000, lambda n: parse_filters(["a", "EQUALS", "x" * n], "filters")),
+    "characters of a number": (60, lambda n: parse_filters('["a","EQUALS",' + "1" * n + "]", "filters")),
     "characters of a tag": (250, lambda n: parse_tag("x" * n, "sort_by")),
     "names of a tag": (16, lambda n: parse_tag(".".join(["x"] * n), "sort_by")),
     "characters of a label": (200, lambda n: checked_label("ä" * n, "app_name")),
@@ -281,7 +299,16 @@ TRIED: dict[str, tuple[int, Callable[[int], object]]] = {
     "events a second": (100_000, rate),
     "events of an answer": (10_000, lambda n: question(limit=n)),
     "devices of a request": (100, streams),
-    "attempts": (10, attempts),
+    "bodies of questions": (16, bodies_of_questions),
+    "events skipped": (1_000_000_000, lambda n: question(offset=n)),
+    "pages": (1_000_000_000, lambda n: asked(JournalQuestion, {"page": n})),
+    "attempts": (10, attempts("WEIR_SIGN_INS_PER_MINUTE")),
+    "attempts from an address": (60, attempts("WEIR_ADDRESS_SIGN_INS_PER_MINUTE")),
+    "tokens": (120, attempts("WEIR_TOKENS_PER_MINUTE")),
+    "tokens from an address": (1200, attempts("WEIR_ADDRESS_TOKENS_PER_MINUTE")),
+    "invitations": (30, attempts("WEIR_INVITATIONS_PER_MINUTE")),
+    "keys": (30, attempts("WEIR_KEYS_PER_MINUTE")),
+    "bytes of a configuration": (65_536, lambda n: object_text({"x": "y" * (n - 8)}, "configuration")),
     "characters of a password": (1024, lambda n: hash_password("x" * n)),
     "broken events": (1000, broken),
     "letters a minute": (10_000, flood),

@@ -8,10 +8,12 @@ from typing import Any
 import orjson
 
 from query.interval import DAY, SECOND
+from query.metadata import MAX_NAMES
 from query.plan import HOUR
 from schema.receipts import encode_receipt
 from tests.integration.bucket_events.calls import NOON, ask
 from tests.support.api_door import Door
+from tests.support.bounds import AT_AND_ABOVE
 from tests.support.stored import Occurrence, Stored
 
 
@@ -142,6 +144,34 @@ async def test_names_and_counts_by_app(api: Door, stored: Stored) -> None:
     assert (await ask(api, "GET", "eventsKeysByApp?app_name=shop")).body == expected[1:2]
     assert (await ask(api, "GET", "eventsKeysByApp", {"app_name": "till"})).body == expected[2:]
     assert (await ask(api, "GET", "eventsKeysByApp?server_name=s2")).body == []
+
+
+# As many names on one closed day: counted where the writer counts, else left to the aggregates.
+NAMES = {
+    "apache": """
+        INSERT INTO event_counts_day (bucket_key, period, name, app, server, shard, event_count)
+        SELECT bucket_key, to_timestamp($1::bigint), 'n' || i, '', '', -1, 1
+        FROM buckets, generate_series(1, $2::integer) AS i WHERE bucket_id = $3
+    """,
+    "community": """
+        INSERT INTO events (bucket_key, name, stream, app, server, observed_at, id, received_at, device, data)
+        SELECT bucket_key, 'n' || i, 'events', '', '', to_timestamp($1::bigint), i::text, now(), '', '{}'
+        FROM buckets, generate_series(1, $2::integer) AS i WHERE bucket_id = $3
+    """,
+}
+
+
+@AT_AND_ABOVE
+async def test_names_are_shown_up_to_a_bound_and_the_answer_says_so(
+    api: Door, stored: Stored, beyond: int
+) -> None:
+    midnight = NOON // DAY * DAY // SECOND
+    count = MAX_NAMES + beyond
+    await stored.maintenance.execute(NAMES[stored.edition], midnight, count, api.buckets["first"])
+    answer = await ask(api, "GET", "eventsKeysByApp")
+    assert answer.status == 200
+    assert answer.body[0]["events"] == sorted(f"n{i}" for i in range(1, count + 1))[:MAX_NAMES]
+    assert answer.headers.get("X-Weir-Incomplete") == ("names" if beyond else None)
 
 
 async def test_long_answers_are_sent_while_they_are_read(api: Door, stored: Stored) -> None:

@@ -12,6 +12,7 @@ from ingest.gateway.grants import UNKNOWN_KEY, Asked, Grant, Outcome
 from ingest.gateway.keys import Keys
 from schema.errors import Denied, Overloaded, Unavailable
 from schema.identities import new_secret, secret_digest
+from tests.support.bounds import AT_AND_ABOVE
 
 BUCKET = "0123456789abcdef01234567"
 GRANT = Grant(BUCKET, bytes.fromhex(BUCKET), None, None)
@@ -140,6 +141,20 @@ async def test_a_frozen_database_is_waited_for_within_a_bound_and_by_few() -> No
         ]
         answers = await asyncio.gather(*strangers, return_exceptions=True)
     assert {type(answer) for answer in answers} == {Unavailable, Overloaded}
+    await keys.close()
+
+
+@AT_AND_ABOVE
+async def test_so_many_unknown_keys_are_asked_about_at_once(beyond: int) -> None:
+    database = Database()
+    database.gate = asyncio.Event()
+    keys = database.keys()
+    secrets = [new_secret("ingest") for _ in range(module.MAX_QUESTIONS + beyond)]
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*(keys.learn(one, "") for one in secrets), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [Unavailable] * module.MAX_QUESTIONS + (
+        [Overloaded] if beyond else []
+    )
     await keys.close()
 
 

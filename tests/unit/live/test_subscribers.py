@@ -10,6 +10,7 @@ from api.http.authentication import Credential
 from api.live.rights import Followed
 from api.live.subscribers import Ending, Subscriber, Subscribers, Subscription
 from schema.metrics import LiveMetrics
+from tests.support.bounds import AT_AND_ABOVE
 from tests.support.records import DAY, event, events, now, record, report, reports
 
 BUCKET, OTHER = "0a" * 12, "0b" * 12
@@ -151,6 +152,34 @@ async def test_a_slow_subscriber_is_dropped_and_the_others_get_on() -> None:
     assert scene.all.all() == [quick]
     assert scene.value("weir_live_dropped_total", reason="slow") == 1
     assert scene.all.waiting.size_bytes == 0
+
+
+def waiting_bytes() -> int:
+    """What one event costs that waits for a subscriber."""
+    scene = Scene()
+    subscriber = scene.new()
+    scene.follow(subscriber)
+    scene.all.take(0, 0, record(events(BUCKET, event("e"))))
+    return subscriber.queued_bytes
+
+
+@AT_AND_ABOVE
+def test_a_queue_has_its_bytes(beyond: int) -> None:
+    scene = Scene(queue_bytes=waiting_bytes() - beyond)
+    subscriber = scene.new()
+    scene.follow(subscriber)
+    scene.all.take(0, 0, record(events(BUCKET, event("e"))))
+    assert subscriber.ending is (Ending.SLOW if beyond else None)
+
+
+@AT_AND_ABOVE
+def test_all_queues_together_have_their_bytes(beyond: int) -> None:
+    scene = Scene(all_queues_bytes=2 * waiting_bytes() - beyond)
+    both = [scene.new(), scene.new()]
+    for subscriber in both:
+        scene.follow(subscriber)
+    scene.all.take(0, 0, record(events(BUCKET, event("e"))))
+    assert [one.ending for one in both].count(Ending.SLOW) == (1 if beyond else 0)
 
 
 async def test_all_queues_together_are_bounded_and_the_slowest_goes_first() -> None:
