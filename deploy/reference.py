@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from prometheus_client import CollectorRegistry
 from pydantic import TypeAdapter
+from pydantic.fields import FieldInfo
 
 from deploy.local.settings import LocalSettings
 from schema import metrics, settings
@@ -22,6 +25,7 @@ _PROCESSES: dict[str, type[settings.SettingsGroup]] = {
     "agent": settings.AgentSettings,
     "weir up": LocalSettings,
 }
+_OTHER_SETTING = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
 _METRICS = {
     "Every HTTP door": metrics.DoorMetrics,
     "Gateway": metrics.GatewayMetrics,
@@ -33,7 +37,7 @@ _METRICS = {
 
 
 def settings_page() -> str:
-    """Every setting once: its variable, default, meaning and the processes that read it."""
+    """Every setting once: its variable, default, what it may be, meaning and the processes that read it."""
     readers: dict[str, list[str]] = {}
     for process, group in _PROCESSES.items():
         for name in group.model_fields:
@@ -42,17 +46,26 @@ def settings_page() -> str:
         "# Settings",
         "",
         "Every setting is an environment variable, read once when a process starts. A value out of bounds",
-        "stops the process with a message that names it. Sizes are bytes, times are seconds.",
+        "stops the process with a message that names it. Sizes are bytes, times are seconds. A default that",
+        "only `weir up` has stands beside the process's; a server without an address there it starts itself.",
         "",
-        "| variable | default | meaning | read by |",
-        "|---|---|---|---|",
+        "| variable | default | may be | meaning | read by |",
+        "|---|---|---|---|---|",
     ]
     for name, processes in readers.items():
         group = next(group for group in _PROCESSES.values() if name in group.model_fields)
         field = group.model_fields[name]
         default = shown(field.default)
-        meaning = (field.description or "").replace("|", "\\|")
-        lines.append(f"| `WEIR_{name.upper()}` | {default} | {meaning} | {', '.join(processes)} |")
+        own = LocalSettings.model_fields.get(name)
+        if own is not None and own.default != field.default:
+            default += f"; `weir up`: {shown(own.default)}"
+        meaning = _OTHER_SETTING.sub(
+            lambda found: f"`WEIR_{found[0].upper()}`" if found[0] in readers else found[0],
+            (field.description or "").replace("|", "\\|"),
+        )
+        lines.append(
+            f"| `WEIR_{name.upper()}` | {default} | {allowed(field)} | {meaning} | {', '.join(processes)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -64,6 +77,22 @@ def shown(default: object) -> str:
     if default is None or default == "":
         return "none" if default is None else "empty"
     return f"`{default}`"
+
+
+def allowed(field: FieldInfo) -> str:
+    """The values that a setting has, or its bounds; empty where any will do."""
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(field.annotation))
+    if field.annotation is bool:
+        return "`True`, `False`"
+    least, above, most = (
+        next((f"{getattr(one, bound)}" for one in field.metadata if hasattr(one, bound)), "")
+        for bound in ("ge", "gt", "le")
+    )
+    lower = f"at least {least}" if least else f"above {above}" if above else ""
+    if least and most:
+        return f"{least} to {most}"
+    return ", ".join(part for part in (lower, f"at most {most}" if most else "") if part)
 
 
 def metrics_page() -> str:

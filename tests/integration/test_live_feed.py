@@ -318,7 +318,7 @@ async def test_a_connection_follows_so_many_buckets(scene: Scene, beyond: int) -
 @AT_AND_ABOVE
 async def test_a_message_has_its_bytes(scene: Scene, beyond: int) -> None:
     follower = await scene.follower("owner", None)
-    text = '{"action":"sub","public_id":"%s"}' % scene.public["first"]
+    text = f'{{"action":"sub","public_id":"{scene.public["first"]}"}}'
     await follower.socket.send_str(text + " " * (2048 + beyond - len(text)))
     if beyond:
         assert (await follower.ending())[0] == 1009
