@@ -196,6 +196,22 @@ async function followBucket() {
   follow(bucket.public_id, bucket.node.endpoints.realtime || bucket.node.endpoints.web);
 }
 
+// Until the feed has been opened once; from then on it opens itself again.
+async function keepFollowing() {
+  const followed = place.bucket;
+  for (let attempt = 0; place.bucket === followed && !$("live").hidden; attempt++) {
+    try {
+      $("events").replaceChildren();
+      await learnNames();
+      await latest();
+      return await followBucket();
+    } catch (error) {
+      // The polling says it, and ends what cannot become better.
+      await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS[Math.min(attempt, RECONNECT_MS.length - 1)]));
+    }
+  }
+}
+
 function follow(publicId, door, attempt = 0) {
   const followed = place.bucket;
   const feed = new WebSocket(`${door.replace(/^http/, "ws")}/primus?token=${encodeURIComponent(place.token)}`);
@@ -239,8 +255,6 @@ function turnedAway(why) {
 function begin() {
   sessionStorage.setItem("watch", JSON.stringify(place));
   $("bucket").textContent = place.bucket;
-  // Of another bucket that was watched before, nothing stays.
-  $("events").replaceChildren();
   names = [];
   namesAt = 0;
   $("door").hidden = true;
@@ -257,7 +271,7 @@ function begin() {
     }),
   );
   keepPolling();
-  learnNames().then(latest).then(followBucket).catch((error) => standing("cut", error.message));
+  keepFollowing();
 }
 
 function find() {
