@@ -41,7 +41,9 @@ class GatewayMetrics:
             registry=registry,
         )
         self.queued_bytes = Gauge(
-            "weir_queued_bytes", "Encoded events not yet acknowledged by Kafka.", registry=registry
+            "weir_queued_bytes",
+            "Events not yet acknowledged by Kafka, with the answers that wait for them.",
+            registry=registry,
         )
         self.produce_seconds = Histogram(
             "weir_produce_seconds",

@@ -137,7 +137,9 @@ class GatewaySettings(LogSettings, KafkaSettings, DatabaseSettings, EventLimits)
         512 * KIB, ge=16 * KIB, le=2 * MIB, description="Size at which a record is closed."
     )
     in_flight_bytes: int = Field(
-        48 * MIB, ge=1 * MIB, description="Encoded events not yet acknowledged by Kafka; beyond it, 503."
+        48 * MIB,
+        ge=1 * MIB,
+        description="Events not acknowledged by Kafka yet, the answers that wait included; beyond it, 503.",
     )
     body_bytes: int = Field(
         64 * MIB, ge=1 * MIB, description="Request bodies held at one time, unpacked; beyond it, 503."
