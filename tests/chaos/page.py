@@ -27,7 +27,7 @@ def figures(found: dict[str, Any]) -> str:
         f"{found['ended_at'][:10]}, commit {found['commit']}, seed {found['seed']}:",
         f"{found['minutes']:g} minutes on {machine['cores']} cores with {gib:.0f} GiB;",
         f"TimescaleDB {database['timescaledb']} ({database['edition']} edition);",
-        f"load average {load:.1f} at its end. From the fourth column on it is events that are counted;",
+        f"load average {load:.1f} at its end. From *acknowledged* on it is events that are counted;",
         "*recovery* is the longest of the fault's rounds.",
         "",
         "| fault | " + " | ".join(_COLUMNS.values()) + " | recovery | verdict |",
