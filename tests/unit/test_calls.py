@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.app import build_app, clients
+from api.surfaces.described import whole
 from schema.settings import ApiSettings
 
 ROOT = Path(__file__).parents[2]
@@ -112,6 +113,15 @@ async def test_every_documented_call_is_served() -> None:
             if route.resource is not None
         }
     missing = [call for call in DOCUMENTED if re.sub(r":\w+", ":", call) not in served]
+    assert missing == []
+
+
+def test_every_status_is_in_the_description() -> None:
+    described = {
+        f"{operation.method} {re.sub('{[^}]*}', ':', operation.path)}": set(operation.answers)
+        for operation in whole.OPERATIONS
+    }
+    missing = [row[:2] for row in ROWS if row.status not in described[re.sub(r":\w+", ":", row.call)]]
     assert missing == []
 
 

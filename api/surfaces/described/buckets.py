@@ -43,12 +43,16 @@ def about_bucket(
     body: type[BaseModel] | None = None,
     example: Mapping[str, Any] | None = None,
     said: Mapping[int, str] | None = None,
+    reads_body: bool = False,
     tag: str = TAG,
     **more: Any,
 ) -> Operation:
-    """A call of one bucket. ``said``: what its refusals mean, beside those that every call of one has."""
+    """A call of one bucket. ``said``: what its refusals mean, beside those that every call of one has.
+
+    ``reads_body``: it reads one although it has no need of it.
+    """
     contents = () if body is None else (Content(body, examples={"a call": example} if example else {}),)
-    statuses = IN_BUCKET if body is None else (*IN_BUCKET, *BODY)
+    statuses = (*IN_BUCKET, *BODY) if reads_body or body is not None else IN_BUCKET
     more.setdefault("security", TOKEN_ONLY)
     parameters = (bucket_id(), *more.pop("parameters", ()))
     return Operation(
@@ -161,6 +165,12 @@ OPERATIONS = (
         deprecated=True,
     ),
     about_bucket(
-        "GET", "/payment/charges", "Invoices", json_of("Newest first.", list[ChargeAnswer]), deprecated=True
+        "GET",
+        "/payment/charges",
+        "Invoices",
+        json_of("Newest first.", list[ChargeAnswer]),
+        said={400: "A body that is no JSON object; it may as well be left out."},
+        reads_body=True,
+        deprecated=True,
     ),
 )

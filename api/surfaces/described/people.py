@@ -36,11 +36,8 @@ OPERATIONS = (
         "/invitation",
         "Withdraw an invitation",
         json_of("The open invitations.", Invitations),
-        said={
-            400: "No address, or it has no invitation.",
-            408: "The body did not arrive.",
-            413: "Too large.",
-        },
+        said={400: "No address, or it has no invitation."},
+        reads_body=True,
         description="The address may come in a JSON body too; the body counts before the query string.",
         query=Address,
         tag=TAG,
