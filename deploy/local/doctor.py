@@ -22,7 +22,7 @@ import psutil
 
 from deploy.local import kafka, timescale
 from deploy.local.account import can_enter, server_account
-from deploy.local.credentials import CREDENTIALS_FILE, FIRST_RUN_FILE
+from deploy.local.credentials import CREDENTIALS_FILE, FIRST_RUN_FILE, KEY_FILE
 from deploy.local.downloads import run_bounded
 from deploy.local.kafka_probe import broker_answers
 from deploy.local.occupancy import conflicts
@@ -213,7 +213,7 @@ def folder_finding(paths: Paths) -> Finding:
 
 def secrets_finding(home: Path) -> Finding:
     """Nobody else can read the files with secrets."""
-    for name in (CREDENTIALS_FILE, FIRST_RUN_FILE, STATE_FILE):
+    for name in (CREDENTIALS_FILE, FIRST_RUN_FILE, KEY_FILE, STATE_FILE):
         try:
             mode = stat.S_IMODE((home / name).stat().st_mode)
         except FileNotFoundError:

@@ -21,6 +21,7 @@ from deploy.cli.status import age, looked_at
 from deploy.local.credentials import (
     CREDENTIALS_FILE,
     FIRST_RUN_FILE,
+    KEY_FILE,
     Credentials,
     credentials_of,
     read_credentials,
@@ -31,8 +32,9 @@ from deploy.local.credentials import (
 )
 from deploy.local.doctor import Finding, broker_finding, guarded, secrets_finding
 from deploy.local.occupancy import conflicts
+from deploy.local.private_files import write_private
 from deploy.local.settings import LocalSettings, local_url
-from deploy.local.state import ProcessState, Standing
+from deploy.local.state import STATE_FILE, ProcessState, Standing
 from deploy.local.supervisor import Report
 from schema.errors import Unavailable
 
@@ -91,13 +93,14 @@ def test_what_the_first_run_made_is_kept_privately(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / FIRST_RUN_FILE).stat().st_mode) == 0o600
 
 
-def test_the_doctor_notices_secrets_that_others_can_read(tmp_path: Path, credentials: Credentials) -> None:
-    write_credentials(tmp_path, credentials)
+@pytest.mark.parametrize("name", [CREDENTIALS_FILE, FIRST_RUN_FILE, KEY_FILE, STATE_FILE])
+def test_the_doctor_notices_secrets_that_others_can_read(tmp_path: Path, name: str) -> None:
+    write_private(tmp_path / name, "hunter2")
     assert secrets_finding(tmp_path).well
-    (tmp_path / CREDENTIALS_FILE).chmod(0o644)
+    (tmp_path / name).chmod(0o644)
     finding = secrets_finding(tmp_path)
     assert not finding.well
-    assert finding.remedy.startswith("chmod 600")
+    assert finding.remedy == f"chmod 600 {tmp_path / name}"
 
 
 # --- the last screen
