@@ -5,6 +5,8 @@ Guarantee: lines to paste are never wrapped or framed, whatever the width of the
 everything is plain text, one line at a time.
 """
 
+import shutil
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +24,13 @@ from deploy.local.titles import title
 AGENT_EVENT = "system.load"
 
 
+def called(command: str) -> str:
+    """A command of `weir` as it is typed here: by its path where the shell does not find it by its name."""
+    program = sys.argv[0]
+    named = shutil.which("weir") is not None or Path(program).name != "weir"
+    return f"{'weir' if named else program} {command}"
+
+
 class Progress:
     """Prints what changes, once, with the time since the beginning."""
 
@@ -30,7 +39,7 @@ class Progress:
         self._began = time.monotonic()
         self._ready_before: set[str] = set()
         self._up = False
-        self._spinner = console.status("[dim]Starting; weir logs -f shows more[/dim]")
+        self._spinner = console.status(f"[dim]Starting; {escape(called('logs -f'))} shows more[/dim]")
 
     def __enter__(self) -> Self:
         """Show that something goes on, where there is a terminal to show it on."""
@@ -109,7 +118,7 @@ def show_last_screen(
     )
     for name, value in rows:
         console.print(f"  [bold]{name:<13}[/bold] {value}", highlight=False, soft_wrap=True)
-    kept = f"Until weir down, all of this is in {home / CREDENTIALS_FILE}"
+    kept = f"Until {called('down')}, all of this is in {home / CREDENTIALS_FILE}"
     console.print(f"  [dim]{escape(kept)}[/dim]", highlight=False, soft_wrap=True)
     for purpose, command in paste_lines(credentials):
         console.print(f"\n[bold]{purpose}[/bold]", highlight=False)

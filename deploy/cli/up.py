@@ -22,7 +22,7 @@ import psutil
 from rich.console import Console
 from rich.markup import escape
 
-from deploy.cli.screens import Progress, show_last_screen
+from deploy.cli.screens import Progress, called, show_last_screen
 from deploy.local.credentials import Credentials, read_credentials
 from deploy.local.installation import show_installation
 from deploy.local.leftovers import sweep
@@ -111,7 +111,8 @@ def bring_up_detached() -> int:
         console.print(log.read_text("utf-8", "replace"), markup=False, highlight=False, soft_wrap=True)
         return EXIT_FAILED
     show_last_screen(console, credentials, home, seconds=progress.seconds)
-    console.print("[dim]It runs in the background: weir status, weir logs -f, weir down.[/dim]")
+    commands = ", ".join(map(called, ("status", "logs -f", "down")))
+    console.print(f"[dim]It runs in the background: {escape(commands)}.[/dim]", soft_wrap=True)
     return 0
 
 
@@ -211,7 +212,7 @@ def show_failure(console: Console, message: str, last_words: tuple[str, ...]) ->
     console.print(f"\n[red]Weir did not come up:[/red] {escape(message)}", highlight=False, soft_wrap=True)
     for words in last_words:
         console.print(f"  [dim]│ {escape(words)}[/dim]", highlight=False, soft_wrap=True)
-    console.print("weir doctor looks for the cause.", highlight=False)
+    console.print(f"{called('doctor')} looks for the cause.", highlight=False, markup=False)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from api.tenancy.administration import FirstRun
-from deploy.cli.screens import Progress, paste_lines, show_last_screen
+from deploy.cli.screens import Progress, called, paste_lines, show_last_screen
 from deploy.cli.status import age, looked_at
 from deploy.local.credentials import (
     CREDENTIALS_FILE,
@@ -104,6 +104,23 @@ def test_the_doctor_notices_secrets_that_others_can_read(tmp_path: Path, name: s
 
 
 # --- the last screen
+
+
+@pytest.mark.parametrize(
+    ("program", "on_the_path", "typed"),
+    [
+        (".venv/bin/weir", False, ".venv/bin/weir down"),
+        (".venv/bin/weir", True, "weir down"),
+        ("deploy/cli/__main__.py", False, "weir down"),
+    ],
+)
+def test_commands_are_shown_as_they_can_be_typed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, on_the_path: bool, typed: str
+) -> None:
+    (tmp_path / "weir").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path) if on_the_path else "/nowhere")
+    monkeypatch.setattr(sys, "argv", [program, "up"])
+    assert called("down") == typed
 
 
 def test_the_last_screen_shows_what_is_needed_and_breaks_no_line_to_paste(
