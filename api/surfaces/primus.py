@@ -67,7 +67,8 @@ class Primus:
         socket = web.WebSocketResponse(
             timeout=_CLOSE_SECONDS,
             heartbeat=_HEARTBEAT_SECONDS,
-            max_msg_size=self._settings.live_message_bytes,
+            # The library refuses what reaches its bound.
+            max_msg_size=self._settings.live_message_bytes + 1,
             # Each connection would keep tables of its own, for frames that are short.
             compress=False,
         )
