@@ -71,6 +71,7 @@ class Reader:
         self._acquire_seconds = acquire_seconds
         # What the last look-up found: a guess for the next question, never trusted.
         self._known: Knowledge | None = None
+        self._edition: str | None = None
         self._places = asyncio.Semaphore(pool.get_max_size())
         self._wide_places = asyncio.Semaphore(max(1, pool.get_max_size() // 2))
 
@@ -98,6 +99,12 @@ class Reader:
         """The rows of one small statement. Raises Unavailable, Overloaded."""
         async with self._place(), acquired(self._pool, self._acquire_seconds) as connection:
             return await fetch(connection, statement)
+
+    async def compresses(self, connection: AnyConnection) -> bool:
+        """Whether chunks may be compressed: what edition a database has is asked once."""
+        if self._edition is None:
+            self._edition = await connection.fetchval("SELECT edition FROM store_state")
+        return self._edition == "community"
 
     async def close(self, grace_seconds: float) -> None:
         """Close the pool within a bound."""

@@ -2,8 +2,10 @@
 
 Neighbours: ``api.surfaces.device_data`` asks, ``filters`` gives the condition. One statement reads each
 device by the index (device, bucket_key, time) for itself, so that a limit holds for each of them and one with
-many events does not cost the others. Guarantee: tenancy is the first predicate; rows come by device in the
-order asked for, each device's in their own order; no answer is cut silently.
+many events does not cost the others. Compressed chunks have no such index: what a device has there is found
+by unpacking what all devices have, so several are read in one pass where all that they have is not much.
+Guarantee: tenancy is the first predicate; rows come by device in the order asked for, each device's in their
+own order; no answer is cut silently; how it is read changes nothing of it.
 """
 
 # ruff: noqa: S608 - whatever comes from a request is a parameter; columns are named here.
@@ -24,6 +26,11 @@ from schema.tables import STREAM_NAMES
 
 MAX_DEVICES = 100
 MAX_EVENTS = 100_000
+# From so many devices on it is looked whether one pass can read them; so many events are sorted at once.
+PASS_DEVICES = 5
+PASS_EVENTS = 20_000
+# The newest few of each device are found soon, most often before anything that is compressed.
+FEW_NEWEST = 100
 
 
 class Moment(StrEnum):
@@ -84,14 +91,25 @@ async def stream_batches(reader: Reader, asked: Streams) -> Batches:
         return
 
     async with aclosing(
-        batches_of(reader, lambda found: _of_streams(found, asked), asked.most_rows)
+        batches_of(reader, lambda found: _of_streams(reader, found, asked), asked.most_rows)
     ) as found:
         async for rows in found:
             yield rows
 
 
-async def _of_streams(connection: AnyConnection, asked: Streams) -> Batches:
+async def _of_streams(reader: Reader, connection: AnyConnection, asked: Streams) -> Batches:
     names = await known_names(connection, asked)
+    if await reader.compresses(connection) and await one_pass_will_do(connection, asked, names):
+        page = stream_page_in_one_pass(asked, names)
+    else:
+        await _check_number(connection, asked, names)
+        page = stream_page(asked, names)
+    async with aclosing(fetched(connection, page)) as found:
+        async for rows in found:
+            yield rows
+
+
+async def _check_number(connection: AnyConnection, asked: Streams, names: Names | None) -> None:
     if asked.most_rows > MAX_EVENTS:
         (row,) = await fetch(connection, stream_count(asked, names))
         if row["found"] > MAX_EVENTS:
@@ -99,9 +117,37 @@ async def _of_streams(connection: AnyConnection, asked: Streams) -> Batches:
                 f"limit: more than {MAX_EVENTS} events for these devices; ask for fewer devices, a lower "
                 "limit or a shorter time"
             )
-    async with aclosing(fetched(connection, stream_page(asked, names))) as found:
-        async for rows in found:
-            yield rows
+
+
+async def one_pass_will_do(connection: AnyConnection, asked: Streams, names: Names | None) -> bool:
+    """Whether part of the range is compressed, and all that would be found in it little enough for one pass.
+
+    The newest of each device may be found after a look at a few hours. But where all that there is are fewer
+    than limits allow, some device has fewer than its limit: alone, it would be looked for in the whole range.
+    """
+    newest = asked.sorting == NEWEST_FIRST
+    if len(asked.devices) < PASS_DEVICES:
+        return False
+    if newest and asked.limit < FEW_NEWEST and asked.condition == ALWAYS:
+        return False
+    (row,) = await fetch(connection, packed(asked))
+    if not row["packed"]:
+        return False
+    most = min(asked.most_rows - 1, PASS_EVENTS) if newest else PASS_EVENTS
+    (row,) = await fetch(connection, stream_total(asked, names, most))
+    return bool(row["found"] <= most)
+
+
+def packed(asked: Streams) -> Statement:
+    """One row (packed): whether chunks of the range are compressed."""
+    text = """
+SELECT EXISTS (
+    SELECT FROM timescaledb_information.chunks
+    WHERE hypertable_schema = 'public' AND hypertable_name = 'events' AND is_compressed
+        AND range_start < $2::timestamptz AND range_end > $1::timestamptz
+) AS packed
+"""
+    return Statement(text, (moment(asked.seen.start), moment(asked.seen.end)))
 
 
 async def known_names(connection: AnyConnection, asked: Streams) -> Names | None:
@@ -139,9 +185,7 @@ def stream_page(asked: Streams, names: Names | None = None) -> Statement:
     """Rows (place: of the device, from 1; id, observed_at, data: JSON text), in order."""
     arguments = Arguments()
     devices = arguments(asked.devices, "text[]")
-    keys = _sort_keys(asked.sorting, arguments)
-    columns = "".join(f", {key} AS key_{number}" for number, (key, _) in enumerate(keys))
-    order = "".join(f"key_{number} {direction}, " for number, (_, direction) in enumerate(keys))
+    columns, order = _sorted(asked.sorting, arguments)
     # Of the events let through the first are found by each device; put together, they are already in the
     # order of the devices, and the outer sort has one device's events in hand at a time.
     limit = arguments(asked.limit, "bigint")
@@ -158,6 +202,45 @@ SELECT wanted.place, found.id, found.observed_at, found.data::text AS data
 FROM unnest({devices}) WITH ORDINALITY AS wanted (device, place)
 CROSS JOIN LATERAL ({found}) AS found
 ORDER BY wanted.place, {order}found.observed_at DESC, found.id COLLATE "C", found.bucket_key
+"""
+    return Statement(text, tuple(arguments.values))
+
+
+def stream_page_in_one_pass(asked: Streams, names: Names | None = None) -> Statement:
+    """The rows of ``stream_page``, by reading the range once for all devices and sorting what they have."""
+    arguments = Arguments()
+    devices = arguments(asked.devices, "text[]")
+    columns, order = _sorted(asked.sorting, arguments)
+    ending = f'{order}found.observed_at DESC, found.id COLLATE "C", found.bucket_key'
+    # OFFSET 0 is a fence: without it, a plan may look for each device by itself again.
+    parts = [
+        f"(SELECT device, bucket_key, id, observed_at, data{columns} FROM events\n    {where})"
+        for where in _wheres(asked, names, arguments, _of_devices(devices))
+    ]
+    text = f"""
+SELECT place, id, observed_at, data::text AS data
+FROM (
+    SELECT wanted.place, found.id, found.observed_at, found.data, row_number() OVER (
+        PARTITION BY wanted.place ORDER BY {ending}
+    ) AS number
+    FROM unnest({devices}) WITH ORDINALITY AS wanted (device, place)
+    JOIN (SELECT * FROM ({" UNION ALL ".join(parts)}) AS parts OFFSET 0) AS found
+        ON found.device = wanted.device
+) AS numbered
+WHERE number <= {arguments(asked.limit, "bigint")}
+ORDER BY place, number
+"""
+    return Statement(text, tuple(arguments.values))
+
+
+def stream_total(asked: Streams, names: Names | None, most: int) -> Statement:
+    """One row (found): how many events the devices have, limits apart, counted to just beyond ``most``."""
+    arguments = Arguments()
+    device = _of_devices(arguments(asked.devices, "text[]"))
+    parts = [f"(SELECT FROM events {where})" for where in _wheres(asked, names, arguments, device)]
+    text = f"""
+SELECT count(*) AS found
+FROM (SELECT FROM ({" UNION ALL ".join(parts)}) AS all_found LIMIT {arguments(most + 1, "bigint")}) AS counted
 """
     return Statement(text, tuple(arguments.values))
 
@@ -189,19 +272,30 @@ def _joined(parts: list[str], ending: str) -> str:
     return "SELECT * FROM (" + "\nUNION ALL\n".join(f"({part})" for part in parts) + f") AS parts {ending}"
 
 
-def _wheres(asked: Streams, names: Names | None, arguments: Arguments) -> list[str]:
+_OF_ONE_DEVICE = "device = wanted.device"
+
+
+def _of_devices(devices: str) -> str:
+    return f"device = ANY ({devices})"
+
+
+def _wheres(
+    asked: Streams, names: Names | None, arguments: Arguments, device: str = _OF_ONE_DEVICE
+) -> list[str]:
     """One WHERE for each part of the range, the newest first: since names are no longer known, and before."""
     seen = asked.seen
     if names is None:
-        return [_where(asked, seen, None, arguments)]
+        return [_where(asked, seen, None, arguments, device)]
     parts = ((Range(names.until, seen.end), None), (Range(seen.start, names.until), names.names))
-    return [_where(asked, part, known, arguments) for part, known in parts if not part.empty]
+    return [_where(asked, part, known, arguments, device) for part, known in parts if not part.empty]
 
 
-def _where(asked: Streams, seen: Range, names: tuple[str, ...] | None, arguments: Arguments) -> str:
+def _where(
+    asked: Streams, seen: Range, names: tuple[str, ...] | None, arguments: Arguments, device: str
+) -> str:
     predicates = [
         tenancy_of_rows(_keys(asked), arguments),
-        "device = wanted.device",
+        device,
         # What the index leaves out; of a device that comes from a list the planner could not know it.
         "device <> ''",
         f"stream = {arguments(asked.stream, 'text')}",
@@ -219,6 +313,14 @@ def _where(asked: Streams, seen: Range, names: tuple[str, ...] | None, arguments
     if asked.condition != ALWAYS:
         predicates.append(predicate(asked.condition, arguments))
     return "WHERE " + "\n        AND ".join(predicates)
+
+
+def _sorted(sorting: Sorting, arguments: Arguments) -> tuple[str, str]:
+    """More columns to select, and the order of them, that come before the order that settles ties."""
+    keys = _sort_keys(sorting, arguments)
+    columns = "".join(f", {key} AS key_{number}" for number, (key, _) in enumerate(keys))
+    order = "".join(f"key_{number} {direction}, " for number, (_, direction) in enumerate(keys))
+    return columns, order
 
 
 def _sort_keys(sorting: Sorting, arguments: Arguments) -> list[tuple[str, str]]:

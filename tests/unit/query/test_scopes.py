@@ -56,7 +56,8 @@ CONDITIONS = st.recursive(
 COVERED = {
     "counts_by_period", "counted_by_period", "counts_by_app", "events_page", "list_statement", "holders",
     "counts_statement", "times", "counts", "stream_page", "stream_count", "stream_names", "statement",
-    "_counts", "_to_hours", "_of_hours", "_walks", "walk_statement", "_REGISTERED", "_NODES",
+    "stream_page_in_one_pass", "stream_total", "_counts", "_to_hours", "_of_hours", "_walks",
+    "walk_statement", "_REGISTERED", "_NODES",
 }  # fmt: skip
 
 
@@ -125,6 +126,9 @@ def built(
     names = streams.Names((span.start + span.end) // 2, (text, "boot"))
     yield streams.stream_page(wanted, names), [everything]
     yield streams.stream_count(wanted, names), [everything]
+    for found in (None, names):
+        yield streams.stream_page_in_one_pass(wanted, found), [everything]
+        yield streams.stream_total(wanted, found, 9), [everything]
     yield uptime.statement(BUCKET, span.start, span.end + DAY), []
     yield Statement(devices._REGISTERED, (BUCKET, text)), []
     yield Statement(servers._NODES, (BUCKET, AT)), []

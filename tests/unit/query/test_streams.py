@@ -9,7 +9,15 @@ import pytest
 from query.filters.conditions import Equals, Not, Present, Some, Tag
 from query.interval import DAY
 from query.request import END_OF_TIME, Range, Scope
-from query.streams import Moment, Sorting, Streams, stream_count, stream_page
+from query.streams import (
+    Moment,
+    Sorting,
+    Streams,
+    stream_count,
+    stream_page,
+    stream_page_in_one_pass,
+    stream_total,
+)
 
 TAG = Tag(("x'; DROP TABLE events; --",))
 SORTINGS = [Sorting(by, down) for by in (*Moment, TAG) for down in (True, False)]
@@ -32,18 +40,24 @@ def test_the_first_predicate_of_whatever_reads_events_is_the_tenancy(
     scopes: tuple[Scope, ...], sorting: Sorting
 ) -> None:
     keys = sorted(key for scope in scopes for key in scope.bucket_keys)
-    for statement in (stream_page(asked(scopes, sorting)), stream_count(asked(scopes, sorting))):
+    question = asked(scopes, sorting)
+    for statement in (
+        stream_page(question),
+        stream_page_in_one_pass(question),
+        stream_count(question),
+        stream_total(question, None, 9),
+    ):
         reads = re.findall(r"FROM events\s+WHERE (bucket_key = (?:ANY \()?\$(\d+)::integer)", statement.text)
         assert len(reads) == len(re.findall(r"\bevents\b", statement.text)) == 1
         given = statement.arguments[int(reads[0][1]) - 1]
         assert (given if isinstance(given, list) else [given]) == keys
         # A condition that is true of everything stays within its own parentheses.
-        assert re.search(r"AND \(.* OR NOT .*\)\s+(ORDER BY|LIMIT)", statement.text)
+        assert re.search(r"AND \(.* OR NOT .*\)(\s+(ORDER BY|LIMIT)|\)\) AS )", statement.text)
 
 
 def test_values_are_parameters_each_of_them_used() -> None:
-    for sorting in SORTINGS:
-        statement = stream_page(asked(SCOPES[3], sorting))
+    asks = [asked(SCOPES[3], sorting) for sorting in SORTINGS]
+    for statement in (*map(stream_page, asks), *map(stream_page_in_one_pass, asks)):
         assert "DROP" not in statement.text
         assert "d'1" not in statement.text
         assert "ra'w" not in statement.text
