@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import asyncpg
@@ -50,6 +51,8 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         self._joined = False
         # By their places among those that are assigned: of two writers, each gets every second partition.
         self._ranks: dict[int, int] = {}
+        # How often each partition was begun with.
+        self._begun: Counter[int] = Counter()
 
     def lane(self, partition: int) -> Lane:
         """The lane that stores a partition."""
@@ -108,10 +111,12 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         except OffsetOutOfRangeError as error:
             self._reprepare(consumer, {place.partition for place in error.args[0]})
             return
+        begun = self._begun.copy()
         broken = await self._broken(consumer)
         for place, records in fetched.items():
             partition = place.partition
-            if partition in broken:
+            # What was begun anew meanwhile is read from where it stands, which may lie before these.
+            if partition in broken or self._begun[partition] != begun[partition]:
                 continue
             self.lane(partition).offer(
                 FetchedRecord(partition, record.offset, record.timestamp, record.value or b"")
@@ -210,13 +215,15 @@ class EventConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._unprepared.discard(partition)
             return
         standing = await self._assignment.standing(partition)
+        # Whatever a lane still has of the partition was fetched from elsewhere.
+        for lane in self._lanes:
+            await lane.release({partition}, 0)
         if not self._still_awaits(consumer, partition):
             return
         try:
+            # From here on nothing comes in between.
             consumer.seek(place, standing.next_offset)
-            # Whatever a lane still has of the partition was fetched from elsewhere.
-            for lane in self._lanes:
-                await lane.release({partition}, 0)
+            self._begun[partition] += 1
             self.lane(partition).take_over(partition, standing)
             self._continuity.begin(partition)
             self._unprepared.discard(partition)
