@@ -24,10 +24,11 @@ SELECT date_trunc('day', min(range_start), 'UTC') FROM timescaledb_information.c
 WHERE hypertable_schema = 'public' AND hypertable_name = 'events'
 """
 _SQL_DELETE_DAY = "DELETE FROM device_counts_day WHERE period = $1"
+# Both ends are known when it is planned, so that no other chunks are.
 _SQL_BUILD_DAY = """
 INSERT INTO device_counts_day (bucket_key, period, device, name, event_count)
 SELECT bucket_key, $1, device, name, count(*) FROM events
-WHERE observed_at >= $1 AND observed_at < $1 + INTERVAL '1 day' AND device <> ''
+WHERE observed_at >= $1 AND observed_at < $2 AND device <> ''
 GROUP BY bucket_key, device, name
 """
 _SQL_COVERED = "UPDATE store_state SET device_days_until = $1 WHERE device_days_until < $1"
@@ -66,7 +67,7 @@ async def build(connection: Connection, margin_seconds: float) -> None:
 async def _build_day(connection: Connection, day: datetime, entries: list[int]) -> None:
     async with connection.transaction(isolation="repeatable_read"):
         await connection.execute(_SQL_DELETE_DAY, day)
-        await connection.execute(_SQL_BUILD_DAY, day)
+        await connection.execute(_SQL_BUILD_DAY, day, day + DAY)
         if entries:
             await stream_names.note_day(connection, day)
         await connection.execute(_SQL_STRIKE, entries)

@@ -26,8 +26,13 @@ from schema.tables import LOCK_MAINTENANCE
 
 log = structlog.get_logger(__name__)
 
-# Of maintenance's session. A purge may unpack whole compressed chunks.
-SESSION = {"lock_timeout": "30s", "timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
+# Of maintenance's session. A purge may unpack whole compressed chunks. A plan for any day, which PostgreSQL
+# makes of what is asked day by day, locks all chunks: where there are thousands, no such step would be done.
+SESSION = {
+    "lock_timeout": "30s",
+    "timescaledb.max_tuples_decompressed_per_dml_transaction": "0",
+    "plan_cache_mode": "force_custom_plan",
+}
 _STATEMENT_SECONDS = 600.0
 _CANDIDATE_SECONDS = 5.0
 _CHUNKS_SECONDS = 300.0

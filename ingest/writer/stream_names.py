@@ -25,14 +25,15 @@ _SQL_FIRST_DAY = """
 SELECT date_trunc('day', min(range_start), 'UTC') FROM timescaledb_information.chunks
 WHERE hypertable_schema = 'public' AND hypertable_name = 'events'
 """
-# Whoever puts values into names gets no more rows than it takes to see that.
+# Both ends of the day are known when it is planned, so that no other chunks are. Whoever puts values into
+# names gets no more rows than it takes to see that.
 _SQL_NOTE_DAY = f"""
 INSERT INTO stream_names (bucket_key, stream, name)
 SELECT bucket_key, stream, name
 FROM (
     SELECT bucket_key, stream, name, row_number() OVER (PARTITION BY bucket_key, stream) AS number
     FROM events
-    WHERE observed_at >= $1 AND observed_at < $1 + INTERVAL '1 day' AND device <> ''
+    WHERE observed_at >= $1 AND observed_at < $2 AND device <> ''
     GROUP BY bucket_key, stream, name
 ) AS day
 WHERE number <= {STREAM_NAMES} + 1
@@ -68,4 +69,4 @@ async def note_closed(connection: Connection, until: datetime) -> None:
 
 async def note_day(connection: Connection, day: datetime) -> None:
     """Note the names of the day that begins at ``day``."""
-    await connection.execute(_SQL_NOTE_DAY, day)
+    await connection.execute(_SQL_NOTE_DAY, day, day + DAY)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingest.writer import chunks, purge, retention
+from ingest.writer import chunks, device_days, purge, retention, stream_names
 from ingest.writer.batch import Batch, FetchedRecord
 from ingest.writer.maintenance import Maintenance
 from ingest.writer.process import main
@@ -28,6 +29,12 @@ AT_MS = 1_750_000_000_000
 NAMES = ("boot", "sale")
 _LONGEST_CHUNK = """
 SELECT max(range_end - range_start) FROM timescaledb_information.chunks WHERE hypertable_name = 'events'
+"""
+_CHUNKS_LOCKED = """
+SELECT count(DISTINCT chunk_name) FROM pg_locks
+JOIN timescaledb_information.chunks
+    ON relation = format('%I.%I', chunk_schema, chunk_name)::regclass AND hypertable_name = 'events'
+WHERE pid = pg_backend_pid()
 """
 
 
@@ -153,6 +160,24 @@ async def test_a_purge_removes_the_old_key_and_nothing_else(
     for rung, found in (await counts(stored)).items():
         assert {key for key, _, _ in found} == {new}, rung
     assert oracle.check(database_dsn, bucket_id, {f"{n}" for n in range(30)}, set()) == 30
+
+
+async def test_what_is_asked_day_by_day_locks_the_chunk_of_that_day_alone(
+    stored: Stored, bucket_id: str
+) -> None:
+    """However often: a server has locks for some thousands of chunks, and years of history have more."""
+    today = now() // DAY * DAY
+    await write(stored, bucket_id, *[event(str(n), today - n * DAY, device="d1") for n in range(40)])
+    connection = stored.maintenance
+    start = datetime.fromtimestamp((today - 20 * DAY) // 1_000_000, UTC)
+    works: list[Callable[[], Awaitable[None]]] = [lambda: stream_names.note_day(connection, start)]
+    if stored.edition == "apache":
+        works.append(lambda: device_days._build_day(connection, start, []))
+    for work in works:
+        async with connection.transaction(isolation="repeatable_read"):
+            for _ in range(8):
+                await work()
+            assert await connection.fetchval(_CHUNKS_LOCKED) == 1
 
 
 async def test_chunks_are_there_before_they_are_needed(stored: Stored) -> None:
