@@ -139,13 +139,38 @@ def parse_moment(value: str | float, field: str = "observed_at") -> int:
     return microseconds
 
 
+# What pydantic says in Python's words.
+_WRONG = {
+    "string_type": "be a string",
+    "int_type": "be a whole number",
+    "int_from_float": "be a whole number",
+    "float_type": "be a number",
+    "bool_type": "be true or false",
+    "dict_type": "be a JSON object",
+    "model_type": "be a JSON object",
+    "list_type": "be a JSON array",
+    "string_too_short": "have {min_length} or more characters",
+    "string_too_long": "have {max_length} characters at most",
+    "too_long": "have {max_length} entries at most",
+    "greater_than_equal": "be {ge:g} or more",
+    "less_than_equal": "be {le:g} or less",
+    "literal_error": "be {expected}",
+    "enum": "be {expected}",
+}
+
+
 def first_problem(error: ValidationError, whole: str = "event") -> str:
     """One sentence of a pydantic error: the field, what is wrong with it, and the fix where we know one.
 
     ``whole``: what is at fault where no field is.
     """
-    problem = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(str(part) for part in problem["loc"] if part not in ("str", "int", "float")) or whole
+    problems = error.errors(include_url=False)
+    problem = problems[0]
+    field = ".".join(str(part) for part in problem["loc"] if not _kind(part)) or whole
+    if problem["loc"] and _kind(problem["loc"][-1]) and problem["type"].endswith("_type"):
+        # It could have been one of several: each has a problem of its own.
+        kinds = [_kind(one["loc"][-1]) for one in problems if one["loc"][:-1] == problem["loc"][:-1]]
+        return f"{field}: must be {' or '.join(dict.fromkeys(filter(None, kinds)))}"
     match problem["type"]:
         case "extra_forbidden":
             return f"{field}: unknown field; leave it out" + (
@@ -153,5 +178,22 @@ def first_problem(error: ValidationError, whole: str = "event") -> str:
             )
         case "missing":
             return f"{field}: required"
+        case kind if kind in _WRONG:
+            return f"{field}: must {_WRONG[kind].format(**problem.get('ctx', {}))}"
         case _:
             return f"{field}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _kind(part: int | str) -> str:
+    """What a part of a place means that pydantic names after a member of a union; empty: it is a field."""
+    match part:
+        case "int" | "float":
+            return "a number"
+        case str() if part == "str" or part.endswith(", str]"):
+            return "a string"
+        case str() if part.startswith("dict["):
+            return "a JSON object"
+        case str() if part.startswith("list["):
+            return "a list"
+        case _:
+            return ""
