@@ -76,7 +76,7 @@ def administration(dsn: str) -> Iterator[Connection]:
         with psycopg.connect(with_duty(dsn), connect_timeout=CONNECT_SECONDS) as connection:
             yield connection
     except psycopg.OperationalError as error:
-        raise Unavailable(f"database: {str(error).strip()}") from error
+        raise Unavailable(f"database: {' '.join(str(error).split())}") from error
     except psycopg.errors.UndefinedTable as error:
         raise Unavailable("database: not migrated yet; weir migrate does that") from error
 
@@ -84,9 +84,18 @@ def administration(dsn: str) -> Iterator[Connection]:
 def with_duty(dsn: str) -> str:
     """The DSN with the startup parameters of an administrator: the role that owns the tables, and a bound on
     statements. The query API's own role can make no superuser.
+
+    Raises:
+        Invalid: it is no DSN.
     """
     options = f"-c role=weir_maintenance -c statement_timeout={STATEMENT_SECONDS}s"
-    given = conninfo_to_dict(dsn).get("options")
+    try:
+        given = conninfo_to_dict(dsn).get("options")
+    except psycopg.ProgrammingError:
+        # What PostgreSQL's client says of it quotes it, a password perhaps.
+        raise Invalid(
+            "WEIR_DATABASE_DSN: not a PostgreSQL URL; write it like postgresql://user:password@host:5432/name"
+        ) from None
     return make_conninfo(dsn, options=f"{given} {options}" if given else options)
 
 

@@ -66,7 +66,9 @@ def gateway_url(text: str) -> URL:
 def gateway_session(key: str, pace: Pace) -> aiohttp.ClientSession:
     """A session that presents ``key`` and bounds every wait. Raises Invalid for a key that cannot be one."""
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise Invalid("the ingest key is missing or malformed; give the key as it was shown when it was made")
+        raise Invalid(
+            "WEIR_AGENT_KEY: missing or malformed; give the ingest key as it was shown when it was made"
+        )
     return aiohttp.ClientSession(
         headers={"X-Api-Key": key, "User-Agent": "weir-agent"},
         timeout=aiohttp.ClientTimeout(total=pace.request_seconds, sock_connect=5.0),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from api.tenancy.administration import FirstRun
+from api.tenancy.administration import FirstRun, with_duty
 from deploy.cli.screens import Progress, called, paste_lines, show_last_screen
 from deploy.cli.status import age, looked_at
 from deploy.local.credentials import (
@@ -36,7 +36,7 @@ from deploy.local.private_files import write_private
 from deploy.local.settings import LocalSettings, local_url
 from deploy.local.state import STATE_FILE, ProcessState, Standing
 from deploy.local.supervisor import Report
-from schema.errors import Unavailable
+from schema.errors import Invalid, Unavailable
 
 FIRST = FirstRun(
     workspace_id="1" * 24,
@@ -101,6 +101,13 @@ def test_the_doctor_notices_secrets_that_others_can_read(tmp_path: Path, name: s
     finding = secrets_finding(tmp_path)
     assert not finding.well
     assert finding.remedy == f"chmod 600 {tmp_path / name}"
+
+
+@pytest.mark.parametrize("dsn", ["weir:hunter2@db.example", "postgresql://weir:hunter2@[::/weir"])
+def test_what_is_no_dsn_is_refused_without_being_quoted(dsn: str) -> None:
+    with pytest.raises(Invalid, match=r"^WEIR_DATABASE_DSN: ") as refused:
+        with_duty(dsn)
+    assert "hunter2" not in refused.value.message
 
 
 # --- the last screen
