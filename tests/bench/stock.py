@@ -271,6 +271,7 @@ FROM generate_series(date_trunc('day', $2::timestamptz, 'UTC') - $3::int * INTER
         INTERVAL '{NODE_SECONDS} seconds') WITH ORDINALITY AS reports (reported_at, number),
     generate_series(1, $4::int) AS node
 WHERE (number + node) % 500 <> 0
+ORDER BY reported_at, node
 """
 # As a writer's rows lie: an hour after the other, in an hour by key.
 _ROLL_UP = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import orjson
 import psycopg
 import pytest
 
-from tests.bench import ground, recount
+from tests.bench import ground, recount, stock
 from tests.bench.__main__ import PARTS
 from tests.bench.measured import BEGIN, END
 from tests.bench.measured import measured as page_of
@@ -108,3 +109,16 @@ async def test_one_count_too_many_voids_a_run(database_dsn: str, table: str) -> 
         with pytest.raises(recount.Void):
             await recount.check_every_count(database_dsn)
     await connection.close(timeout=5)
+
+
+async def test_node_reports_lie_as_they_came(database_dsn: str) -> None:
+    """In the order of their moments: those of one node are far apart, and as dear to read as they are."""
+    connection = await ground.connected(database_dsn)
+    try:
+        await connection.execute(stock._REPORTS, "0" * 24, datetime.now(UTC), 1, 50)
+        rows = await connection.fetch("SELECT observed_at FROM node_reports ORDER BY tableoid, ctid")
+    finally:
+        await connection.close(timeout=5)
+    lying = [row["observed_at"] for row in rows]
+    assert len(lying) > 50_000
+    assert lying == sorted(lying)
