@@ -126,7 +126,9 @@ async def one_pass_will_do(connection: AnyConnection, asked: Streams, names: Nam
     than limits allow, some device has fewer than its limit: alone, it would be looked for in the whole range.
     """
     newest = asked.sorting == NEWEST_FIRST
-    if len(asked.devices) < PASS_DEVICES:
+    devices = len(asked.devices)
+    # What is asked for twice is answered twice, and one pass counts it once.
+    if devices < PASS_DEVICES or len(set(asked.devices)) < devices:
         return False
     if newest and asked.limit < FEW_NEWEST and asked.condition == ALWAYS:
         return False

@@ -29,6 +29,7 @@ from query.streams import (
     stream_total,
 )
 from schema.connections import Connection
+from schema.errors import Invalid
 from tests.support.explained import explained, reader_of
 
 NOW = 1_790_000_000 * SECOND // DAY * DAY
@@ -141,6 +142,7 @@ async def test_it_is_chosen_for_many_devices_with_few_events_among_compressed_on
     monkeypatch.setattr("query.streams.packed", lambda _: COMPRESSED_HERE)
     assert await chosen(asked(condition=rare))
     assert not await chosen(asked(DEVICES[: PASS_DEVICES - 1], condition=rare))
+    assert not await chosen(asked((*DEVICES, DEVICES[0]), condition=rare))
     # The newest few, or all devices have as many events as they may, or more than are sorted at once.
     assert not await chosen(asked(limit=3))
     assert not await chosen(asked(limit=3, condition=rare))
@@ -153,6 +155,15 @@ async def test_it_is_chosen_for_many_devices_with_few_events_among_compressed_on
 
 async def answer(reader: Reader, question: Streams) -> list[object]:
     return [row async for rows in stream_batches(reader, question) for row in rows]
+
+
+async def test_a_device_asked_for_many_times_does_not_get_past_the_bound(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("query.streams.packed", lambda _: COMPRESSED_HERE)
+    monkeypatch.setattr(reader, "_edition", "community")
+    with pytest.raises(Invalid, match="ask for fewer devices"):
+        await answer(reader, asked(("d0",) * 100, limit=100_000))
 
 
 async def test_the_way_changes_nothing_of_an_answer(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
