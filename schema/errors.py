@@ -7,6 +7,9 @@ letter", "retry" or "stop".
 
 from __future__ import annotations
 
+# What a client library says of such a DSN may quote it, with its password.
+NO_DSN = "WEIR_DATABASE_DSN: not a PostgreSQL URL; write it like postgresql://user:password@host:5432/name"
+
 
 class WeirError(Exception):
     """What all of ours have in common: a sentence for whoever has to act on it."""

@@ -17,7 +17,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row
 
-from schema.errors import Invalid, Unavailable
+from schema.errors import NO_DSN, Invalid, Unavailable
 from schema.identities import (
     BUCKET_ID,
     Role,
@@ -92,10 +92,7 @@ def with_duty(dsn: str) -> str:
     try:
         given = conninfo_to_dict(dsn).get("options")
     except psycopg.ProgrammingError:
-        # What PostgreSQL's client says of it quotes it, a password perhaps.
-        raise Invalid(
-            "WEIR_DATABASE_DSN: not a PostgreSQL URL; write it like postgresql://user:password@host:5432/name"
-        ) from None
+        raise Invalid(NO_DSN) from None
     return make_conninfo(dsn, options=f"{given} {options}" if given else options)
 
 

@@ -16,10 +16,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from schema.errors import Invalid, Unavailable
+from schema.errors import NO_DSN, Invalid, Unavailable
 from schema.tables import LOCK_MIGRATION
 from schema.timescale import refusal
 
@@ -49,10 +49,13 @@ class MigrationReport:
 def upgrade(dsn: str) -> MigrationReport:
     """Migrate the database at ``dsn`` (a superuser's, or the owner's once the extension is there).
 
-    Raises Invalid when its TimescaleDB is of a release that does not serve (nothing was changed then),
-    Unavailable when it cannot be reached or another migration holds the lock.
+    Raises Invalid when that is no DSN, or its TimescaleDB of a release that does not serve (nothing was
+    changed then), Unavailable when it cannot be reached or another migration holds the lock.
     """
-    url = make_url(dsn).set(drivername="postgresql+psycopg")
+    try:
+        url = make_url(dsn).set(drivername="postgresql+psycopg")
+    except (ArgumentError, ValueError):
+        raise Invalid(NO_DSN) from None
     engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 10})
     try:
         with engine.connect() as connection:

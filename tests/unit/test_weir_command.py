@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from deploy.local.settings import LocalSettings, local_url
 from deploy.local.state import STATE_FILE, ProcessState, Standing
 from deploy.local.supervisor import Report
 from schema.errors import Invalid, Unavailable
+from schema.migrations.migrate import upgrade
 
 FIRST = FirstRun(
     workspace_id="1" * 24,
@@ -104,9 +106,10 @@ def test_the_doctor_notices_secrets_that_others_can_read(tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize("dsn", ["weir:hunter2@db.example", "postgresql://weir:hunter2@[::/weir"])
-def test_what_is_no_dsn_is_refused_without_being_quoted(dsn: str) -> None:
+@pytest.mark.parametrize("asked", [with_duty, upgrade])
+def test_what_is_no_dsn_is_refused_without_being_quoted(dsn: str, asked: Callable[[str], object]) -> None:
     with pytest.raises(Invalid, match=r"^WEIR_DATABASE_DSN: ") as refused:
-        with_duty(dsn)
+        asked(dsn)
     assert "hunter2" not in refused.value.message
 
 
