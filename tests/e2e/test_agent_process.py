@@ -178,7 +178,7 @@ async def test_kill_9_in_mid_send_loses_and_doubles_nothing(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"WEIR_AGENT_KEY": ""}, "key is missing"),
+        ({"WEIR_AGENT_KEY": ""}, "WEIR_AGENT_KEY"),
         ({"WEIR_AGENT_GATEWAY": "nowhere"}, "no gateway's address"),
         ({"WEIR_AGENT_INTERVAL_SECONDS": "0"}, "WEIR_AGENT_INTERVAL_SECONDS"),
         ({"WEIR_AGENT_HOST": "192.0.2.1", "WEIR_AGENT_PORT": "1"}, "cannot listen"),
