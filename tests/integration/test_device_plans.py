@@ -142,7 +142,7 @@ async def test_statistics_of_a_day_read_that_day_and_one_report_more(reader: Rea
     text = await explained(reader, statement(BUCKET, NOW - 8 * DAY, NOW))
     assert "Seq Scan on _hyper" not in text
     assert 5 * 1440 <= rows_read(text) < 5 * 1440 + 100
-    # Nodes' reports lie by turns: a look at the table for each would be a page for each, where nodes are many.
+    # Nodes' reports lie by turns: a look at the table for each would be a page each, where nodes are many.
     scans = [line for line in text.splitlines() if "rows=1440 loops=5" in line and "on _hyper" in line]
     assert scans
     assert all("Index Only Scan" in scan for scan in scans), text
