@@ -52,7 +52,7 @@ def goals(figures: Figures) -> Any:
 
 
 def growth(figures: Figures) -> Any:
-    """CPU microseconds an event by process, at every point of every axis."""
+    """CPU microseconds an event by process, at every point of every axis, beside those of raw COPY then."""
     wanted = growth_points(figures)
     if not wanted:
         return None
@@ -63,10 +63,15 @@ def growth(figures: Figures) -> Any:
             used = figure["cpu_us"].get(name, 0.0)
             axes.barh(place, used, left=start, color=colour, height=0.65, label=name if place == 0 else None)
             start += used
+        raw = figure["facts"].get("raw_us")
+        if raw is not None:
+            axes.plot([raw] * 2, [place - 0.4, place + 0.4], color="black", linewidth=1.5)
     axes.set_yticks(
         range(len(wanted)), [figure["title"].removeprefix("growth: ") for figure in reversed(wanted)]
     )
-    axes.set_xlabel("CPU microseconds an event, HTTP to visible")
+    axes.set_xlabel(
+        "CPU microseconds an event, HTTP to visible; the black line: raw COPY in the same minutes"
+    )
     axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     return drawing
 
