@@ -36,6 +36,10 @@ from schema.tables import (
 )
 
 HOUR = timedelta(hours=1)
+# What was stored in an hour is refreshed well within this. A backlog of many hours takes longer, and would be
+# begun in vain for ever if it had no more.
+HOUR_REFRESH_SECONDS = 600.0
+LONGEST_REFRESH_SECONDS = 6 * 3600.0
 # In this order: days are read from hours.
 _ORDER = (EVENT_COUNTS_HOUR, EVENT_COUNTS_DAY, EVENT_COUNTS_MINUTE, DEVICE_COUNTS_DAY)
 
@@ -160,4 +164,10 @@ async def _clock(connection: Connection, margin_seconds: float) -> Clock:
 
 async def _refresh(connection: Connection, rung: Rung, start: datetime, end: datetime) -> None:
     at_once = await connection.fetchval(_SQL_HAS_OPTIONS)
-    await connection.execute(_SQL_REFRESH_AT_ONCE if at_once else _SQL_REFRESH, rung.table, start, end)
+    statement = _SQL_REFRESH_AT_ONCE if at_once else _SQL_REFRESH
+    await connection.execute(statement, rung.table, start, end, timeout=bound_seconds(start, end))
+
+
+def bound_seconds(start: datetime, end: datetime) -> float:
+    """How long the refresh of a range may take: by the hours that it covers."""
+    return min(max(1.0, (end - start) / HOUR) * HOUR_REFRESH_SECONDS, LONGEST_REFRESH_SECONDS)

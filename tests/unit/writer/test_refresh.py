@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.writer.refresh import HOUR, coalesced
+from ingest.writer.refresh import HOUR, bound_seconds, coalesced
 from schema.tables import DEVICE_COUNTS_DAY, EVENT_COUNTS_DAY, EVENT_COUNTS_HOUR, EVENT_COUNTS_MINUTE, Rung
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,3 +53,12 @@ def test_neighbours_are_one_range() -> None:
     assert coalesced([at(1), at(2), at(5)], EVENT_COUNTS_HOUR, at(10)) == [(at(1), at(3)), (at(5), at(6))]
     assert coalesced([at(1), at(2), at(25)], EVENT_COUNTS_DAY, at(48)) == [(at(0), at(48))]
     assert coalesced([at(1), at(25)], EVENT_COUNTS_DAY, at(24)) == [(at(0), at(24))]
+
+
+@pytest.mark.parametrize(
+    ("covered", "seconds"),
+    [(HOUR / 60, 600.0), (HOUR, 600.0), (3 * HOUR, 1800.0), (36 * HOUR, 21_600.0), (9000 * HOUR, 21_600.0)],
+)
+def test_a_backlog_has_time_by_the_hours_that_it_covers(covered: timedelta, seconds: float) -> None:
+    """With one bound for all, what takes longer would be begun in vain, again and again."""
+    assert bound_seconds(START, START + covered) == seconds
