@@ -125,7 +125,9 @@ async def _measure(where: Ground, scale: Scale, point: Point, settings: dict[str
 
 
 async def _copied(canary: Canary, way: Way, numbers: range) -> float:
-    """CPU microseconds a row of raw COPY: the database's, and this process's, which copies."""
+    """CPU microseconds a row of raw COPY: the database's, and this process's, which copies; 0: not seen."""
+    if way.plot.ground.postmaster_pid is None:
+        return 0.0
     workload = way.workload
     if workload.shape.repeats:
         # COPY cannot drop what comes twice.
