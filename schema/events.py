@@ -152,8 +152,8 @@ _WRONG = {
     "string_too_short": "have {min_length} or more characters",
     "string_too_long": "have {max_length} characters at most",
     "too_long": "have {max_length} entries at most",
-    "greater_than_equal": "be {ge:g} or more",
-    "less_than_equal": "be {le:g} or less",
+    "greater_than_equal": "be {ge} or more",
+    "less_than_equal": "be {le} or less",
     "literal_error": "be {expected}",
     "enum": "be {expected}",
 }
