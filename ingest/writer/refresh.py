@@ -36,8 +36,8 @@ from schema.tables import (
 )
 
 HOUR = timedelta(hours=1)
-# What was stored in an hour is refreshed well within this. A backlog of many hours takes longer, and would be
-# begun in vain for ever if it had no more.
+# Each hour of a range adds as much. With one bound for all, a backlog of many hours would be begun in vain,
+# again and again.
 HOUR_REFRESH_SECONDS = 600.0
 LONGEST_REFRESH_SECONDS = 6 * 3600.0
 # In this order: days are read from hours.
